@@ -1,0 +1,1 @@
+"""The pytest plugin of wsdevice; its fixtures are not there yet."""
