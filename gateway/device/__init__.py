@@ -1,0 +1,1 @@
+"""One connected device: its socket, its lanes, its heartbeat, its session."""

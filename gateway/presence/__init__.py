@@ -1,0 +1,1 @@
+"""Who is connected, who may connect, and what happens when a device connects twice."""
