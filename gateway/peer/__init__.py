@@ -1,0 +1,1 @@
+"""Messages from device to device: accepted, stored, delivered, redelivered, receipted."""
