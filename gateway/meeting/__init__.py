@@ -1,0 +1,1 @@
+"""Meetings, the task lists of groups, and snapshots of both."""

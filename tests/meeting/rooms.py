@@ -1,0 +1,85 @@
+"""A room: meetings with a pool and a mailbox that do as a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gateway.config import MeetingConfig
+from gateway.errors import MailboxFailed, PoolBusy
+from gateway.meeting.meeting import Meetings
+from gateway.meeting.snapshot import Snapshots
+from tests.fake_session import FakeSession, Records, say
+from tests.virtual_time import wall
+
+
+class Room:
+    """Meetings on virtual time.
+
+    Attributes:
+        pool_busy: the pool refuses.
+        pool_seconds: how long its work takes.
+        mail_fails: the mailbox refuses.
+        mail: (device, summary) of each summary that was left in a mailbox.
+        calls: names of the functions that ran in the pool.
+        at_once: how many ran at the same time, at most.
+    """
+
+    def __init__(self, config: MeetingConfig | None = None, summarizer: Any = None, *, test_mode: bool = True) -> None:
+        self.records = Records()
+        self.snapshots = Snapshots(test_mode=test_mode)
+        self.pool_busy = False
+        self.pool_seconds = 0.0
+        self.mail_fails = False
+        self.mail: list[tuple[str, Any]] = []
+        self.calls: list[str] = []
+        self.at_once = 0
+        self._running = 0
+        self.meetings = Meetings(
+            config or MeetingConfig(),
+            self.records.observers,
+            self.snapshots,
+            self.run,
+            self.leave_summary,
+            summarizer,
+            wall,
+        )
+
+    async def run(self, work: Any, *args: Any) -> Any:
+        """Do as the worker pool does."""
+        if self.pool_busy:
+            raise PoolBusy("busy")
+        self.calls.append(work.__name__)
+        self._running += 1
+        self.at_once = max(self.at_once, self._running)
+        try:
+            await asyncio.sleep(self.pool_seconds)
+            return work(*args)
+        finally:
+            self._running -= 1
+
+    async def leave_summary(self, device: str, summary: Any) -> None:
+        """Do as the mailbox does."""
+        if self.mail_fails:
+            raise MailboxFailed("disk full")
+        self.mail.append((device, summary))
+
+    def enter(self, device: str = "dev-0001", **features: bool) -> FakeSession:
+        """Let a device come online."""
+        session = FakeSession(device, self.records, **features)
+        self.meetings.on_online(session)
+        return session
+
+    def leave(self, session: FakeSession) -> None:
+        """Let it go offline."""
+        self.meetings.on_offline(session)
+        session.broken = True
+
+    def snippet(self, session: FakeSession, *texts: str, **fields: Any) -> dict[str, Any]:
+        """Let a device say something, and return the answer."""
+        say(self.meetings, session, "meeting", phase="snippet", items=[{"text": text} for text in texts], **fields)
+        return session.messages[-1]
+
+    def ask(self, session: FakeSession, phase: Any, **fields: Any) -> None:
+        """Let a device send any step of a meeting."""
+        say(self.meetings, session, "meeting", phase=phase, **fields)
