@@ -1,0 +1,1 @@
+"""The HTTP port: OTA/config answers, firmware images, health and metrics."""
