@@ -1,0 +1,1 @@
+"""Devices to test with: fake ones, and the command line that joins everything."""

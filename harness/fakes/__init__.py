@@ -1,0 +1,1 @@
+"""Fake devices: firmware stand-ins that speak the real protocol over real sockets."""

@@ -1,0 +1,333 @@
+"""A device that behaves like xiaozhi firmware, over a real TCP connection.
+
+::
+
+    async with FakeDevice(gateway.websocket_url, "02:00:00:00:00:01") as device:
+        await device.send({"type": "ping"})
+        await device.expect("pong")
+
+It has the firmware's habits, those that gateways trip over included: the headers of its upgrade request, hello right
+behind the 101 and ten seconds of patience, binary frames of version 1, 2 or 3, and never a Close frame. Where a real
+board would crash, or read past the end of a frame, the fake one drops its connection and says why.
+
+Only the running loop is used (``create_connection`` and its time), so a simulated network can take the place of TCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from websockets.frames import Opcode
+
+from gateway.errors import BadAudioFrame, BadMessage
+from gateway.protocol.audio_frames import pack, unpack
+from gateway.protocol.decoding import decode_object, type_of
+from gateway.protocol.messages import AudioParams, encode
+from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected
+from harness.fakes.inbox import KEPT, Inbox, Message, Wanted, in_words
+from harness.fakes.link import FramePassed, Link
+
+PATIENCE = 10.0
+"""Seconds the firmware waits for the answer to its upgrade request, and again for the one to its hello."""
+_CUT_WAIT = 1.0  # seconds for a closed socket to be gone: two turns of the loop
+
+
+class FakeDevice:
+    """One device; it connects any number of times, one connection after the other.
+
+    ``async with`` connects and says hello, and closes everything at the end.
+
+    Args:
+        url: where it connects to, as the OTA answer would tell it.
+        device_id: its MAC, in lower case with colons if it is to look like the firmware's.
+        client_id: its UUID; None: one made of its id, the same every time, as if read from NVS.
+        token: ``Bearer`` is put before it if it has no space; empty: no Authorization header.
+        framing: version of its binary frames: 1, 2 or 3.
+        features: of its hello; None: those of the firmware.
+        acks: ask for peer messages to be acknowledged (hello ``features.peer_ack``), and acknowledge each at once.
+        watch: is shown every frame, both ways, as it passes.
+
+    Attributes:
+        audio: the latest Opus packets that came, at most `KEPT`.
+        session_id: of the last hello answer.
+        closed: set while there is no socket: before `connect`, and once a connection has ended.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        device_id: str,
+        *,
+        client_id: str | None = None,
+        token: str = "",
+        framing: int = 1,
+        features: Mapping[str, Any] | None = None,
+        acks: bool = True,
+        watch: Callable[[FramePassed], None] | None = None,
+    ) -> None:
+        self.url = url
+        self.device_id = device_id
+        self.client_id = _client_id_of(device_id) if client_id is None else client_id
+        self.token = token
+        self.framing = framing
+        self.features = {"mcp": True} if features is None else dict(features)
+        self.acks = acks
+        self.audio: deque[bytes] = deque(maxlen=KEPT)
+        self.session_id = ""
+        self.closed = asyncio.Event()
+        self.closed.set()
+        self._watch = watch
+        self._inbox = Inbox()
+        self._link: Link | None = None
+        self._left_behind: list[Link] = []
+
+    async def __aenter__(self) -> Self:
+        """Connect and say hello."""
+        await self.connect()
+        try:
+            await self.hello()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        await self.aclose()
+
+    # --- connecting ---------------------------------------------------------------------------------------------
+
+    async def connect(self, timeout: float = PATIENCE) -> None:
+        """Open the socket anew, as after a reset; what of the last connection is unread is forgotten.
+
+        An open connection is cut first; one that has vanished is left to the gateway, which cannot know.
+
+        Raises:
+            UpgradeRefused: with the HTTP status.
+            CannotConnect: no connection, or no answer, within ``timeout`` seconds.
+        """
+        if self._link is not None and self._link.vanished:
+            self._left_behind.append(self._link)
+        else:
+            await self._cut_and_wait()
+        self._inbox.clear()
+        link = self._link = Link(self.device_id, self.url, self._headers(), self._passed, self._lost)
+        self.closed.clear()
+        try:
+            await link.open(timeout)
+        except BaseException:
+            self._link = None
+            self.closed.set()
+            raise
+
+    async def hello(self, timeout: float = PATIENCE, **fields: Any) -> Message:
+        """Say hello and return the answer.
+
+        Args:
+            timeout: seconds to wait for it.
+            **fields: what is to be other than in the firmware's hello.
+
+        Raises:
+            ExpectationFailed: no answer in time.
+            FirmwareWouldFail: the answer's ``transport`` is no string.
+        """
+        hello = {
+            "type": "hello",
+            "version": self.framing,
+            "features": {**self.features, "peer_ack": True} if self.acks else self.features,
+            "transport": "websocket",
+            "audio_params": AudioParams(),  # the firmware's
+        }
+        await self.send({**hello, **fields})
+        answer = await self.expect("hello", timeout)
+        self.session_id = str(answer.get("session_id", ""))
+        return answer
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    async def send(self, message: Mapping[str, Any] | msgspec.Struct) -> None:
+        """Send a JSON message: at once, in the order of the calls; then wait as long as the gateway does not read.
+
+        Raises:
+            NotConnected: the connection is not there (any more), or has vanished.
+        """
+        await self._send(Opcode.TEXT, encode(message))
+
+    async def send_text(self, raw: str | bytes) -> None:
+        """Send a text message as it is, well-formed or not; otherwise like `send`."""
+        await self._send(Opcode.TEXT, raw.encode() if isinstance(raw, str) else raw)
+
+    async def send_audio(self, packet: bytes, timestamp_ms: int = 0) -> None:
+        """Send one Opus packet, framed in the device's version; otherwise like `send`."""
+        await self._send(Opcode.BINARY, pack(self.framing, packet, timestamp_ms))
+
+    async def _send(self, opcode: Opcode, payload: bytes) -> None:
+        link = self._link
+        if link is None or not link.is_open:
+            raise NotConnected(self.device_id, self._state())
+        link.send(opcode, payload)
+        await link.drain()
+
+    # --- receiving ----------------------------------------------------------------------------------------------
+
+    async def expect(self, wanted: Wanted, timeout: float = 5.0, **fields: Any) -> Message:
+        """Return the first unread message that is wanted, and take it; those before it stay unread.
+
+        At most `KEPT` messages stay unread; past that the oldest is dropped and counted in ``dropped``.
+
+        Args:
+            wanted: the type of the message, or a test of it.
+            timeout: seconds to wait.
+            **fields: what else must stand in the message.
+
+        Raises:
+            ExpectationFailed: it has not come in time, or cannot come any more; shows what did.
+            FirmwareWouldFail: the connection has ended because the gateway sent what no firmware can take.
+        """
+        began = asyncio.get_running_loop().time()
+
+        def look() -> Message | str | None:
+            return self._inbox.take(wanted, fields) or (None if self.close_code is None else self._state())
+
+        found: Message | str | None = await self._inbox.until(look, timeout)
+        if isinstance(found, dict):
+            return found
+        if self._link is not None and self._link.fault is not None:
+            raise self._link.fault
+        seconds = asyncio.get_running_loop().time() - began
+        raise ExpectationFailed(
+            self.device_id, in_words(wanted, fields), seconds, found or "it had not come", self._inbox.unread
+        )
+
+    async def expect_close(self, timeout: float = 5.0) -> int:
+        """Wait for a Close frame, or for the end of the socket, and return the close code.
+
+        Raises:
+            ExpectationFailed: neither has come in time.
+        """
+        code = await self._inbox.until(lambda: self.close_code, timeout)
+        if code is None:
+            raise ExpectationFailed(self.device_id, "a close", timeout, self._state(), self._inbox.unread)
+        return code
+
+    @property
+    def received(self) -> tuple[Message, ...]:
+        """The latest messages that came, read or not, over all connections, oldest first; at most `KEPT`."""
+        return tuple(self._inbox.received)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped unread; see `expect`."""
+        return self._inbox.dropped
+
+    @property
+    def close_code(self) -> int | None:
+        """Of the last connection's Close frame; 1006 if it ended without one, whoever ended it; None while open."""
+        return None if self._link is None else self._link.close_code
+
+    # --- going away ---------------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Close the TCP socket, without a Close frame, as the firmware does; `closed` tells when it is gone."""
+        if self._link is not None:
+            self._link.cut()
+
+    def vanish(self) -> None:
+        """Stop reading and answering, but keep the socket: out of the Wi-Fi's reach, or without power.
+
+        As far as its buffers go, the kernel still takes what the gateway sends. The device cannot send any more, and
+        does not notice the end of this connection, but it can `connect` anew.
+
+        Raises:
+            Misuse: there is no connection.
+        """
+        if self._link is None or not self._link.is_open:
+            raise Misuse(f"expected {self.device_id} to have a connection, but {self._state()}")
+        self._link.vanish()
+
+    async def aclose(self) -> None:
+        """Cut the connection, and those that have vanished, and wait until this one is gone."""
+        for link in self._left_behind:
+            link.cut()
+        self._left_behind.clear()
+        await self._cut_and_wait()
+
+    async def _cut_and_wait(self) -> None:
+        self.cut()
+        async with asyncio.timeout(_CUT_WAIT):
+            await self.closed.wait()
+
+    def _state(self) -> str:
+        return "it has not connected" if self._link is None else f"its connection {self._link.state}"
+
+    # --- what the connection tells ------------------------------------------------------------------------------
+
+    def _passed(self, frame: FramePassed) -> None:
+        if self._watch is not None:
+            self._watch(frame)
+        if frame.sent:
+            return
+        if frame.opcode is Opcode.TEXT:
+            self._text_received(frame.payload)
+        elif frame.opcode is Opcode.BINARY:
+            self._audio_received(frame.payload)
+        self._inbox.wake()
+
+    def _text_received(self, payload: bytes) -> None:
+        try:
+            message = decode_object(payload)
+            kind = type_of(message)
+        except BadMessage as error:
+            self._crash(f"a text frame of {len(payload)} bytes, {error}")
+            return
+        if kind == "hello" and not isinstance(message.get("transport"), str):
+            self._crash("a hello answer whose transport is no string, which the firmware dereferences")
+            return
+        self._inbox.put(message)
+        if self.acks and _wants_ack(message) and self._link is not None and self._link.is_open:
+            self._link.send(Opcode.TEXT, encode({"type": "peer", "event": "ack", "id": message["id"]}))
+
+    def _audio_received(self, payload: bytes) -> None:
+        try:
+            self.audio.append(unpack(self.framing, payload).payload)
+        except BadAudioFrame as error:
+            self._crash(f"a binary frame that is not of version {self.framing}: {error}")
+
+    def _crash(self, sent: str) -> None:
+        assert self._link is not None
+        self._link.fail(FirmwareWouldFail(f"the gateway sent {self.device_id} {sent}"))
+
+    def _lost(self, link: Link) -> None:
+        if link is self._link:
+            self.closed.set()
+            self._inbox.wake()
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Client-Id": self.client_id,
+            "Device-Id": self.device_id,
+            "Protocol-Version": str(self.framing),
+        }
+        if self.token:
+            headers["Authorization"] = self.token if " " in self.token else f"Bearer {self.token}"
+        return headers
+
+
+def _client_id_of(device_id: str) -> str:
+    return str(uuid.UUID(bytes=sha256(device_id.encode()).digest()[:16], version=4))
+
+
+def _wants_ack(message: Message) -> bool:
+    """Whether a message came by the courier: a peer message, or what it tells a sender later; no receipt or error."""
+    if "id" not in message or "status" in message:
+        return False
+    return message["type"] == "peer" or (message["type"] == "meeting" and message.get("phase") == "summary")

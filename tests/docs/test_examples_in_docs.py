@@ -1,0 +1,39 @@
+"""The examples that the documentation shows are the files that the tests run, word for word."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MARK = re.compile(r"<!-- (tests/examples/\S+\.py) -->\n(?:\n```python\n(.*?)```\n)?", re.DOTALL)
+
+
+def shown(page: Path) -> str:
+    """Return a page with every example as it should be shown."""
+
+    def block(mark: re.Match[str]) -> str:
+        return f"<!-- {mark[1]} -->\n\n```python\n{(ROOT / mark[1]).read_text()}```\n"
+
+    return MARK.sub(block, page.read_text())
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name)
+def test_examples_are_shown_as_they_run(page):
+    """Run this file as a program to write them anew."""
+    assert page.read_text() == shown(page)
+
+
+def test_every_example_is_shown():
+    """An example that no page shows helps nobody."""
+    pages = "".join(page.read_text() for page in ROOT.glob("docs/**/*.md"))
+
+    examples = [f"tests/examples/{path.name}" for path in ROOT.glob("tests/examples/test_*.py")]
+    missing = [example for example in examples if example not in pages]
+
+    assert missing == []
+
+
+if __name__ == "__main__":
+    for path in ROOT.glob("docs/**/*.md"):
+        path.write_text(shown(path))
