@@ -24,7 +24,6 @@ FAILED = 1
 
 HOST = "127.0.0.1"
 KITCHEN, HALLWAY = "02:00:00:00:00:01", "02:00:00:00:00:02"  # locally administered: no real board has them
-NAMES = {KITCHEN: "kitchen", HALLWAY: "hallway"}
 
 _WAIT = 5.0  # seconds for each thing that is expected; on an idle machine everything together takes a tenth of one
 _KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))" > gateway.key'
@@ -67,7 +66,7 @@ async def _demo(network: ListeningSockets, notes: list[str], directory: str, *, 
 
     # nobody waits for a demo: its devices are closed at once
     config = Config(server=server, drain=DrainConfig(spread=0, grace=0))
-    exchange = Exchange(sys.stdout, NAMES, asyncio.get_running_loop().time())
+    exchange = Exchange(sys.stdout, ["kitchen", "hallway"], asyncio.get_running_loop().time())
     async with Gateway(config, network=network, observers=[log, note_stop]) as gateway:
         for note in notes:
             exchange.say(note)
@@ -93,14 +92,14 @@ async def _tell(gateway: Gateway, exchange: Exchange) -> None:
         f"A gateway, and two devices that behave like xiaozhi firmware: kitchen ({KITCHEN}), hallway ({HALLWAY})."
     )
     url = gateway.websocket_url
-    kitchen = FakeDevice(url, KITCHEN, watch=exchange.frame)
+    kitchen = FakeDevice(url, KITCHEN, name="kitchen", watch=exchange.record)
     # acknowledges, but not by itself: the demo says when
-    hallway = FakeDevice(url, HALLWAY, features={"mcp": True, "peer_ack": True}, acks=False, watch=exchange.frame)
+    features = {"mcp": True, "peer_ack": True}
+    hallway = FakeDevice(url, HALLWAY, name="hallway", features=features, acks=False, watch=exchange.record)
     exchange.step(1, "Both devices connect and say hello; the gateway answers with a session.")
     async with kitchen, hallway:
         exchange.step(2, "hallway goes away, as boards do: its TCP connection ends, and nothing was said.")
         await _go_away(hallway, gateway)
-        exchange.happening(asyncio.get_running_loop().time(), HALLWAY, "end of TCP, no Close frame")
         exchange.step(3, 'kitchen writes to hallway. "enqueued" says: it is on disk, and will arrive.')
         tea = {"text": "Tea is ready"}
         await kitchen.send({"type": "peer", "to": [HALLWAY], "payload": tea, "id": "m1"})

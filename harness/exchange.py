@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from websockets.frames import Close, Opcode
@@ -14,7 +14,7 @@ from gateway.errors import BadMessage
 from gateway.identity import printable
 from gateway.protocol.decoding import decode_object
 from gateway.protocol.messages import encode
-from harness.fakes.link import FramePassed
+from harness.records import FramePassed, Happened
 
 PIPE_COLUMNS = 160
 """Width of lines where no terminal says how wide it is, nor ``COLUMNS``."""
@@ -34,16 +34,15 @@ class Exchange:
 
     Args:
         out: where to.
-        names: what each device is called, by its id; all of them stand in a column.
+        names: of the devices; all of them stand in a column.
         began: loop time from which offsets are counted.
     """
 
-    def __init__(self, out: TextIO, names: Mapping[str, str], began: float) -> None:
+    def __init__(self, out: TextIO, names: Sequence[str], began: float) -> None:
         self._out = out
-        self._names = names
         self._began = began
         self._width = shutil.get_terminal_size((PIPE_COLUMNS, 0)).columns
-        self._name_width = max(map(len, [*names.values(), _OTHER_END]))
+        self._name_width = max(map(len, [*names, _OTHER_END]))
         self._in_colour = _wants_colour(out)
 
     def say(self, text: str) -> None:
@@ -59,16 +58,14 @@ class Exchange:
         filled = textwrap.fill(text, self._width, initial_indent=f"{number}. ", subsequent_indent="   ")
         self._print("\n" + self._colour(_BOLD, filled))
 
-    def frame(self, frame: FramePassed) -> None:
-        """Print one frame; fits ``watch`` of `harness.fakes.device.FakeDevice`."""
-        self._row(frame.at, frame.device, frame.sent, lambda room: said_in(frame, room))
+    def record(self, record: FramePassed | Happened) -> None:
+        """Print one frame, or what a device did without one on purpose; fits ``watch`` of a fake device."""
+        if isinstance(record, FramePassed):
+            self._row(record.at, record.device, record.sent, lambda room: said_in(record, room))
+        elif record.fault:
+            self._row(record.at, record.device, True, lambda room: _cut(f"<{record.what}>", room))
 
-    def happening(self, at: float, device: str, text: str) -> None:
-        """Print what a device did without a frame, in a row like that of one."""
-        self._row(at, device, True, lambda room: _cut(f"<{text}>", room))
-
-    def _row(self, at: float, device: str, sent: bool, said: Callable[[int], str]) -> None:
-        name = self._names.get(device, device)
+    def _row(self, at: float, name: str, sent: bool, said: Callable[[int], str]) -> None:
         source, target = (name, _OTHER_END) if sent else (_OTHER_END, name)
         when = f"{at - self._began:7.3f}"
         who = f"{source:<{self._name_width}} -> {target:<{self._name_width}}"

@@ -241,6 +241,7 @@ async def test_token_that_was_made_for_another_device(serve: Serve):
 @pytest.mark.parametrize(
     ("allowed", "token", "status"),
     [(True, GOOD_TOKEN, OK), (True, SECRET, 401), (True, "", 401), (False, GOOD_TOKEN, 400), (False, SECRET, 400)],
+    ids=["good", "bad", "none", "good, not allowed", "bad, not allowed"],  # a token has its date in it
 )
 async def test_token_in_the_query(serve: Serve, field: str, allowed: bool, token: str, status: int):
     """Only where that is configured; refused even beside a good header, as it stands in every proxy's log."""

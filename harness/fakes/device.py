@@ -10,6 +10,9 @@ It has the firmware's habits, those that gateways trip over included: the header
 behind the 101 and ten seconds of patience, binary frames of version 1, 2 or 3, and never a Close frame. Where a real
 board would crash, or read past the end of a frame, the fake one drops its connection and says why.
 
+It can be told to be a poor device, too: one that reads slowly, acknowledges nothing, has another's id (`clone`), or
+storms (`harness.fakes.storm`).
+
 Only the running loop is used (``create_connection`` and its time), so a simulated network can take the place of TCP.
 """
 
@@ -30,16 +33,20 @@ from gateway.errors import BadAudioFrame, BadMessage
 from gateway.protocol.audio_frames import pack, unpack
 from gateway.protocol.decoding import decode_object, type_of
 from gateway.protocol.messages import AudioParams, encode
-from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected
-from harness.fakes.inbox import KEPT, Inbox, Message, Wanted, in_words
-from harness.fakes.link import FramePassed, Link
+from harness.device import CAPABILITIES, Body, Capability, Device, LinkView, Message, Settings, Wanted
+from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected, UpgradeRefused, WorldError
+from harness.fakes.inbox import KEPT, Inbox, in_words
+from harness.fakes.link import Link
+from harness.records import FramePassed, Happened, Watch, unwatched
 
 PATIENCE = 10.0
 """Seconds the firmware waits for the answer to its upgrade request, and again for the one to its hello."""
+EXPECT = 5.0
+"""Seconds to wait for a message by default: far more than any answer takes, and not so many that a run hangs."""
 _CUT_WAIT = 1.0  # seconds for a closed socket to be gone: two turns of the loop
 
 
-class FakeDevice:
+class FakeDevice(Device):
     """One device; it connects any number of times, one connection after the other.
 
     ``async with`` connects and says hello, and closes everything at the end.
@@ -52,7 +59,11 @@ class FakeDevice:
         framing: version of its binary frames: 1, 2 or 3.
         features: of its hello; None: those of the firmware.
         acks: ask for peer messages to be acknowledged (hello ``features.peer_ack``), and acknowledge each at once.
-        watch: is shown every frame, both ways, as it passes.
+        reads_bytes_per_second: how fast it reads; None: as fast as it comes.
+        headers: of its upgrade request that are other than the firmware's; None as a value leaves one out.
+        name: what reports call it; empty: its id.
+        watch: is shown every frame, both ways, as it passes, and what happens besides.
+        view: what the gateway knows of a device, by its id; None where the gateway does not tell.
 
     Attributes:
         audio: the latest Opus packets that came, at most `KEPT`.
@@ -70,8 +81,15 @@ class FakeDevice:
         framing: int = 1,
         features: Mapping[str, Any] | None = None,
         acks: bool = True,
-        watch: Callable[[FramePassed], None] | None = None,
+        reads_bytes_per_second: float | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        name: str = "",
+        watch: Watch = unwatched,
+        view: Callable[[str], LinkView] | None = None,
     ) -> None:
+        self.body: Body = "fake"
+        self.capabilities: frozenset[Capability] = frozenset(CAPABILITIES)
+        self.name = name or device_id
         self.url = url
         self.device_id = device_id
         self.client_id = _client_id_of(device_id) if client_id is None else client_id
@@ -79,20 +97,23 @@ class FakeDevice:
         self.framing = framing
         self.features = {"mcp": True} if features is None else dict(features)
         self.acks = acks
+        self.reads_bytes_per_second = reads_bytes_per_second
+        self.headers = dict(headers or {})
+        self.has_power = True
         self.audio: deque[bytes] = deque(maxlen=KEPT)
         self.session_id = ""
         self.closed = asyncio.Event()
         self.closed.set()
         self._watch = watch
+        self._view = view
         self._inbox = Inbox()
         self._link: Link | None = None
         self._left_behind: list[Link] = []
 
     async def __aenter__(self) -> Self:
-        """Connect and say hello."""
-        await self.connect()
+        """Go online."""
         try:
-            await self.hello()
+            await self.go_online()
         except BaseException:
             await self.aclose()
             raise
@@ -104,6 +125,17 @@ class FakeDevice:
         """Close everything."""
         await self.aclose()
 
+    @property
+    def link(self) -> LinkView:
+        """What the gateway knows of it.
+
+        Raises:
+            Misuse: this gateway does not tell.
+        """
+        if self._view is None:
+            raise Misuse(f"expected a gateway that tells what it knows of {self.name}, this one is seen from outside")
+        return self._view(self.device_id)
+
     # --- connecting ---------------------------------------------------------------------------------------------
 
     async def connect(self, timeout: float = PATIENCE) -> None:
@@ -114,20 +146,38 @@ class FakeDevice:
         Raises:
             UpgradeRefused: with the HTTP status.
             CannotConnect: no connection, or no answer, within ``timeout`` seconds.
+            Misuse: it has no power.
         """
+        if not self.has_power:
+            raise Misuse(f"expected {self.name} to have power; power_on() gives it some")
         if self._link is not None and self._link.vanished:
             self._left_behind.append(self._link)
         else:
             await self._cut_and_wait()
         self._inbox.clear()
-        link = self._link = Link(self.device_id, self.url, self._headers(), self._passed, self._lost)
+        link = self._link = Link(
+            self.name, self.url, self._request_headers(), self._passed, self._lost, self.reads_bytes_per_second
+        )
         self.closed.clear()
+        self._happened("connects")
         try:
             await link.open(timeout)
-        except BaseException:
+        except BaseException as error:
             self._link = None
             self.closed.set()
+            if isinstance(error, UpgradeRefused | WorldError):
+                self._happened(str(error))
             raise
+        self._happened("is connected: 101")
+
+    async def go_online(self, timeout: float = PATIENCE) -> None:
+        """Connect and say hello, as the firmware does on a wake word; each may take ``timeout`` seconds.
+
+        Raises:
+            UpgradeRefused, CannotConnect, ExpectationFailed, FirmwareWouldFail: as of `connect` and `hello`.
+        """
+        await self.connect(timeout)
+        await self.hello(timeout)
 
     async def hello(self, timeout: float = PATIENCE, **fields: Any) -> Message:
         """Say hello and return the answer.
@@ -170,16 +220,30 @@ class FakeDevice:
         """Send one Opus packet, framed in the device's version; otherwise like `send`."""
         await self._send(Opcode.BINARY, pack(self.framing, packet, timestamp_ms))
 
+    async def send_ping(self, payload: bytes = b"") -> None:
+        """Send a control ping of RFC 6455, which the firmware does not; otherwise like `send`."""
+        await self._send(Opcode.PING, payload)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Put bytes on the wire as they are, frames or not; otherwise like `send`. They are not shown to ``watch``."""
+        link = self._open_link()
+        self._happened(f"puts {len(data)} raw bytes on the wire", fault=True)
+        link.send_bytes(data)
+        await link.drain()
+
     async def _send(self, opcode: Opcode, payload: bytes) -> None:
-        link = self._link
-        if link is None or not link.is_open:
-            raise NotConnected(self.device_id, self._state())
+        link = self._open_link()
         link.send(opcode, payload)
         await link.drain()
 
+    def _open_link(self) -> Link:
+        if self._link is None or not self._link.is_open:
+            raise NotConnected(self.name, self._state())
+        return self._link
+
     # --- receiving ----------------------------------------------------------------------------------------------
 
-    async def expect(self, wanted: Wanted, timeout: float = 5.0, **fields: Any) -> Message:
+    async def expect(self, wanted: Wanted, timeout: float = EXPECT, **fields: Any) -> Message:
         """Return the first unread message that is wanted, and take it; those before it stay unread.
 
         At most `KEPT` messages stay unread; past that the oldest is dropped and counted in ``dropped``.
@@ -205,10 +269,27 @@ class FakeDevice:
             raise self._link.fault
         seconds = asyncio.get_running_loop().time() - began
         raise ExpectationFailed(
-            self.device_id, in_words(wanted, fields), seconds, found or "it had not come", self._inbox.unread
+            self.name, in_words(wanted, fields), seconds, found or "it had not come", self._inbox.unread
         )
 
-    async def expect_close(self, timeout: float = 5.0) -> int:
+    async def expect_nothing(self, wanted: Wanted, seconds: float, **fields: Any) -> None:
+        """Wait ``seconds`` and see no such message, unread or new; it ends early, and well, with the connection.
+
+        Raises:
+            ExpectationFailed: one has come.
+        """
+        began = asyncio.get_running_loop().time()
+
+        def look() -> Message | bool | None:
+            return self._inbox.take(wanted, fields) or (None if self.close_code is None else True)
+
+        found: Message | bool | None = await self._inbox.until(look, seconds)
+        if isinstance(found, dict):
+            waited = asyncio.get_running_loop().time() - began
+            what = in_words(wanted, fields)
+            raise ExpectationFailed(self.name, f"no such thing as {what}", waited, "it came", [found])
+
+    async def expect_close(self, timeout: float = EXPECT) -> int:
         """Wait for a Close frame, or for the end of the socket, and return the close code.
 
         Raises:
@@ -216,7 +297,7 @@ class FakeDevice:
         """
         code = await self._inbox.until(lambda: self.close_code, timeout)
         if code is None:
-            raise ExpectationFailed(self.device_id, "a close", timeout, self._state(), self._inbox.unread)
+            raise ExpectationFailed(self.name, "a close", timeout, self._state(), self._inbox.unread)
         return code
 
     @property
@@ -236,9 +317,28 @@ class FakeDevice:
 
     # --- going away ---------------------------------------------------------------------------------------------
 
+    async def close(self, code: int = 1000, reason: str = "", timeout: float = EXPECT) -> None:
+        """Leave politely: send a Close frame, and wait until the gateway has answered it and the socket is gone.
+
+        No xiaozhi firmware does this; browsers and test tools do.
+
+        Raises:
+            NotConnected: there is no connection.
+            ExpectationFailed: the gateway did not end it in time; it is cut.
+        """
+        self._open_link().close(code, reason)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.closed.wait()
+        except TimeoutError:
+            self.cut()
+            wanted = "the gateway to answer its Close"
+            raise ExpectationFailed(self.name, wanted, timeout, self._state(), self._inbox.unread) from None
+
     def cut(self) -> None:
         """Close the TCP socket, without a Close frame, as the firmware does; `closed` tells when it is gone."""
-        if self._link is not None:
+        if self._link is not None and not self.closed.is_set():
+            self._happened("cuts its connection: end of TCP, no Close frame", fault=True)
             self._link.cut()
 
     def vanish(self) -> None:
@@ -251,8 +351,55 @@ class FakeDevice:
             Misuse: there is no connection.
         """
         if self._link is None or not self._link.is_open:
-            raise Misuse(f"expected {self.device_id} to have a connection, but {self._state()}")
+            raise Misuse(f"expected {self.name} to have a connection, but {self._state()}")
+        self._happened("vanishes: reads and answers nothing any more", fault=True)
         self._link.vanish()
+
+    # --- the board ----------------------------------------------------------------------------------------------
+
+    async def power_off(self) -> None:
+        """Lose power: its connection is not ended, it just falls silent (see `vanish`). Idempotent."""
+        if self.has_power:
+            self.has_power = False
+            self._happened("loses power", fault=True)
+            if self._link is not None and self._link.is_open:
+                self._link.vanish()
+
+    async def power_on(self) -> None:
+        """Have power again; it connects when told to, as the firmware waits for a wake word. Idempotent."""
+        if not self.has_power:
+            self.has_power = True
+            self._happened("has power")
+
+    async def reset(self) -> None:
+        """Lose all it knew, and go online anew: the old socket is left to the gateway, a new one is opened.
+
+        Raises:
+            UpgradeRefused, CannotConnect, ExpectationFailed, FirmwareWouldFail: as of `go_online`.
+        """
+        await self.power_off()
+        await self.power_on()
+        await self.go_online()
+
+    async def provision(self, settings: Settings) -> None:
+        """Take other settings, in force from the next `connect`."""
+        self.url, self.token, self.framing = settings.url, settings.token, settings.framing
+        self._happened(f"is provisioned: framing {self.framing}, {'a' if self.token else 'no'} token")
+
+    def clone(self, name: str, **other: Any) -> FakeDevice:
+        """Make another device with this one's id and settings, as a copied NVS would; ``other`` arguments differ."""
+        same: dict[str, Any] = {
+            "client_id": self.client_id,
+            "token": self.token,
+            "framing": self.framing,
+            "features": self.features,
+            "acks": self.acks,
+            "reads_bytes_per_second": self.reads_bytes_per_second,
+            "headers": self.headers,
+            "watch": self._watch,
+            "view": self._view,
+        }
+        return FakeDevice(self.url, self.device_id, name=name, **{**same, **other})
 
     async def aclose(self) -> None:
         """Cut the connection, and those that have vanished, and wait until this one is gone."""
@@ -262,7 +409,8 @@ class FakeDevice:
         await self._cut_and_wait()
 
     async def _cut_and_wait(self) -> None:
-        self.cut()
+        if self._link is not None:
+            self._link.cut()
         async with asyncio.timeout(_CUT_WAIT):
             await self.closed.wait()
 
@@ -272,8 +420,7 @@ class FakeDevice:
     # --- what the connection tells ------------------------------------------------------------------------------
 
     def _passed(self, frame: FramePassed) -> None:
-        if self._watch is not None:
-            self._watch(frame)
+        self._watch(frame)
         if frame.sent:
             return
         if frame.opcode is Opcode.TEXT:
@@ -304,14 +451,19 @@ class FakeDevice:
 
     def _crash(self, sent: str) -> None:
         assert self._link is not None
-        self._link.fail(FirmwareWouldFail(f"the gateway sent {self.device_id} {sent}"))
+        self._happened(f"would crash on {sent}")
+        self._link.fail(FirmwareWouldFail(f"the gateway sent {self.name} {sent}"))
 
     def _lost(self, link: Link) -> None:
         if link is self._link:
+            self._happened(f"has lost its connection: {link.state}")
             self.closed.set()
             self._inbox.wake()
 
-    def _headers(self) -> dict[str, str]:
+    def _happened(self, what: str, *, fault: bool = False) -> None:
+        self._watch(Happened(asyncio.get_running_loop().time(), self.name, what, fault))
+
+    def _request_headers(self) -> dict[str, str]:
         headers = {
             "Client-Id": self.client_id,
             "Device-Id": self.device_id,
@@ -319,7 +471,8 @@ class FakeDevice:
         }
         if self.token:
             headers["Authorization"] = self.token if " " in self.token else f"Bearer {self.token}"
-        return headers
+        merged = {**headers, **self.headers}
+        return {name: value for name, value in merged.items() if value is not None}
 
 
 def _client_id_of(device_id: str) -> str:

@@ -6,14 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
+
+from harness.device import Message, Wanted
 
 T = TypeVar("T")
-
-Message: TypeAlias = dict[str, Any]
-"""A JSON message, decoded."""
-Wanted: TypeAlias = str | Callable[[Message], bool]
-"""The type of a message, or a test of one."""
 
 KEPT = 1000
 """Unread messages of one device: past it the oldest is dropped and counted. A device that talks for hours to a test

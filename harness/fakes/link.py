@@ -1,8 +1,9 @@
 """One TCP connection of a fake device: the firmware's WebSocket client, with its habits.
 
 `websockets`' sans-I/O `ClientProtocol` frames and unframes; what it would do and the firmware does not is left out:
-no Close is ever sent or answered, so the gateway sees the connection end without one, or has to abort it. What the
-firmware would not notice and a test should (a wrong ``Sec-WebSocket-Accept``, frames that break RFC 6455) is noticed.
+no Close is ever sent or answered, so the gateway sees the connection end without one, or has to abort it (unless a test
+asks for a polite client: `Link.close`). What the firmware would not notice and a test should (a wrong
+``Sec-WebSocket-Accept``, frames that break RFC 6455) is noticed.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from collections.abc import Callable, Mapping
 
-import msgspec
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, InvalidStatus
@@ -23,27 +24,11 @@ from websockets.uri import parse_uri
 
 from gateway.identity import printable
 from gateway.protocol.close_codes import CloseCode
-from harness.errors import CannotConnect, FirmwareWouldFail, HarnessError, UpgradeRefused
+from harness.errors import CannotConnect, FirmwareWouldFail, HarnessError, Misuse, UpgradeRefused
+from harness.records import FramePassed
 
 _CLOSE_FRAME = b"\x88"  # its first byte: FIN and the opcode
-
-
-class FramePassed(msgspec.Struct, frozen=True):
-    """One whole message, or one control frame, between a device and the gateway.
-
-    Attributes:
-        at: loop time.
-        device: whose connection it passed on.
-        sent: the device sent it.
-        opcode: what it is.
-        payload: its bytes, unmasked.
-    """
-
-    at: float
-    device: str
-    sent: bool
-    opcode: Opcode
-    payload: bytes
+_SMALL_BUFFER = 4096  # receive buffer of a slow reader: near the 5,744 bytes of ESP-IDF's default TCP window
 
 
 class Link(asyncio.Protocol):
@@ -55,6 +40,7 @@ class Link(asyncio.Protocol):
         headers: of the upgrade request, those of the device; the handshake's own are added.
         passed: is shown every message and control frame, both ways.
         lost: is called when the socket is gone.
+        reads_bytes_per_second: how fast it reads what comes; None: as fast as it comes.
 
     Attributes:
         close_code: of the gateway's Close frame; 1006 when the socket was lost without one; None before.
@@ -70,6 +56,7 @@ class Link(asyncio.Protocol):
         headers: Mapping[str, str],
         passed: Callable[[FramePassed], None],
         lost: Callable[[Link], None],
+        reads_bytes_per_second: float | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._uri = parse_uri(url)
@@ -82,6 +69,9 @@ class Link(asyncio.Protocol):
         self._headers = headers
         self._show = passed
         self._tell_lost = lost
+        self._pace = reads_bytes_per_second
+        self._resume: asyncio.TimerHandle | None = None
+        self._says_close = False
         self._protocol = ClientProtocol(self._uri)
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
@@ -128,13 +118,29 @@ class Link(asyncio.Protocol):
             raise
 
     def send(self, opcode: Opcode, payload: bytes) -> None:
-        """Send one message; to be called only while it is open."""
+        """Send one message, or one control frame; to be called only while it is open."""
         if opcode is Opcode.TEXT:
             self._protocol.send_text(payload)
-        else:
+        elif opcode is Opcode.BINARY:
             self._protocol.send_binary(payload)
+        elif opcode is Opcode.PING:
+            self._protocol.send_ping(payload)
+        else:
+            raise Misuse(f"expected a message or a ping to send, got {opcode.name}; other frames: send_bytes")
         self._write()
         self._passed(True, opcode, payload)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Put bytes on the wire as they are, whatever they are; to be called only while it is open."""
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a Close frame, as polite clients do; the gateway's answer ends the connection."""
+        self._says_close = True
+        self._protocol.send_close(code, reason)
+        self._write()
+        self._passed(True, Opcode.CLOSE, Close(code, reason).serialize())
 
     async def drain(self) -> None:
         """Wait until the transport takes more, or is gone."""
@@ -143,6 +149,7 @@ class Link(asyncio.Protocol):
     def vanish(self) -> None:
         """Stop reading, and with it answering; the socket stays."""
         self.vanished = True
+        self._stop_pacing()
         if self._transport is not None:
             self._transport.pause_reading()
 
@@ -167,6 +174,9 @@ class Link(asyncio.Protocol):
         """Send the upgrade request, as the firmware's ``std::map`` sorts its headers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        sock = transport.get_extra_info("socket")
+        if self._pace is not None and sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
         own = {
             "Connection": "Upgrade",
             "Sec-WebSocket-Key": self._protocol.key,
@@ -191,6 +201,8 @@ class Link(asyncio.Protocol):
         if protocol.parser_exc is not None:
             self.fail(FirmwareWouldFail(f"the gateway broke RFC 6455: {protocol.parser_exc}"))
         self._write()
+        if self._pace is not None:
+            self._read_on_in(len(data) / self._pace)
 
     def eof_received(self) -> None:
         """The gateway has closed its side; the transport closes ours, as the firmware does."""
@@ -206,6 +218,7 @@ class Link(asyncio.Protocol):
             why = str(exc or "the connection was closed before the upgrade was answered")
             self._opened.set_exception(self._cannot_connect(why))
         self._writable.set()
+        self._stop_pacing()
         self._tell_lost(self)
 
     def pause_writing(self) -> None:
@@ -215,6 +228,19 @@ class Link(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The transport takes more."""
         self._writable.set()
+
+    # --- reading slowly -----------------------------------------------------------------------------------------
+
+    def _read_on_in(self, seconds: float) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and not self.vanished:
+            transport.pause_reading()
+            self._resume = self._loop.call_later(seconds, transport.resume_reading)
+
+    def _stop_pacing(self) -> None:
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
 
     # --- frames -------------------------------------------------------------------------------------------------
 
@@ -262,7 +288,8 @@ class Link(asyncio.Protocol):
         assert self._transport is not None
         for data in self._protocol.data_to_send():
             # the firmware neither says Close nor answers one, and never closes one side alone
-            if data and not data.startswith(_CLOSE_FRAME) and not self._transport.is_closing():
+            unheard_of = not data or (data.startswith(_CLOSE_FRAME) and not self._says_close)
+            if not unheard_of and not self._transport.is_closing():
                 self._transport.write(data)
 
     def _cannot_connect(self, why: str) -> CannotConnect:

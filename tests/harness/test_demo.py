@@ -63,7 +63,7 @@ class TestOnce:
             ("gateway", "kitchen", '{"type":"hello","session_id":'),
             ("hallway", "gateway", '{"type":"hello",'),
             ("gateway", "hallway", '{"type":"hello","session_id":'),
-            ("hallway", "gateway", "<end of TCP, no Close frame>"),
+            ("hallway", "gateway", "<cuts its connection: end of TCP, no Close frame>"),
             ("kitchen", "gateway", '{"type":"peer","to":["02:00:00:00:00:02"],"payload":{"text":"Tea is ready"}'),
             ("gateway", "kitchen", '{"type":"peer","delivered":[],"enqueued":["02:00:00:00:00:02"],"failed":[]'),
             ("hallway", "gateway", '{"type":"hello",'),
@@ -136,7 +136,7 @@ raise SystemExit(cli.main(["demo", "--once", "--ws-port", "0", "--http-port", "0
 
         assert ended.code == 1
         assert ended.err.startswith(
-            "wsdevice: the demo failed: 02:00:00:00:00:01 expected a message \"peer\" with status='done'"
+            "wsdevice: the demo failed: kitchen expected a message \"peer\" with status='done'"
         )
         assert '"code":"TARGET_OFFLINE"' in ended.err
         assert "Traceback" not in ended.err

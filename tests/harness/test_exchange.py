@@ -11,9 +11,8 @@ import pytest
 from websockets.frames import Close, Opcode
 
 from harness.exchange import Exchange, abbreviated, said_in
-from harness.fakes.link import FramePassed
+from harness.records import FramePassed, Happened
 
-ID = "02:00:00:00:00:01"
 LONG_HELLO = {
     "type": "hello",
     "version": 1,
@@ -30,7 +29,7 @@ def encoded(message: object) -> bytes:
 
 def passed(payload: bytes, opcode: Opcode = Opcode.TEXT, *, sent: bool = True) -> FramePassed:
     """A frame that passed 1.5 s after the beginning."""
-    return FramePassed(at=101.5, device=ID, sent=sent, opcode=opcode, payload=payload)
+    return FramePassed(at=101.5, device="door", sent=sent, opcode=opcode, payload=payload)
 
 
 class Terminal(io.StringIO):
@@ -51,7 +50,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exchange(out: io.StringIO) -> Exchange:
     """An exchange with one device, called ``door``."""
-    return Exchange(out, {ID: "door"}, began=100.0)
+    return Exchange(out, ["door"], began=100.0)
 
 
 class TestAbbreviated:
@@ -114,10 +113,11 @@ class TestLines:
         """Time, from whom to whom, and what, one below the other, not wider than the terminal."""
         out = io.StringIO()
         shown = exchange(out)
-        shown.frame(passed(b'{"type":"ping"}'))
-        shown.frame(passed(b'{"type":"pong"}', sent=False))
-        shown.frame(passed(encoded(LONG_HELLO)))
-        shown.happening(101.75, ID, "end of TCP")
+        shown.record(passed(b'{"type":"ping"}'))
+        shown.record(passed(b'{"type":"pong"}', sent=False))
+        shown.record(passed(encoded(LONG_HELLO)))
+        shown.record(Happened(101.75, "door", "end of TCP", fault=True))
+        shown.record(Happened(101.75, "door", "is connected"))
 
         assert out.getvalue().splitlines() == [
             '  1.500  door    -> gateway  {"type":"ping"}',
@@ -139,25 +139,18 @@ class TestLines:
         assert lines[3].startswith("1. word ")
         assert lines[4].startswith("   word ")
 
-    def test_unknown_device(self):
-        """A device without a name is called by its id."""
-        out = io.StringIO()
-        Exchange(out, {}, began=0).frame(passed(b"{}"))
-
-        assert f"{ID} -> gateway" in out.getvalue()
-
     def test_narrow(self, monkeypatch: pytest.MonkeyPatch):
         """However narrow the terminal, something is shown of what was said."""
         monkeypatch.setenv("COLUMNS", "10")
         out = io.StringIO()
-        exchange(out).frame(passed(b'{"type":"pong"}'))
+        exchange(out).record(passed(b'{"type":"pong"}'))
 
         assert out.getvalue().endswith('  {"type":"pong"}\n')
 
     def test_narrow_encoding(self):
         """What the stream cannot encode is replaced, and nothing is raised."""
         with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as out:
-            exchange(out).frame(passed('{"text":"茶"}'.encode()))
+            exchange(out).record(passed('{"text":"茶"}'.encode()))
 
             assert out.buffer.getvalue().endswith(b'{"text":"?"}\n')
 
@@ -178,8 +171,8 @@ class TestColours:
         """Each way has a colour on a terminal."""
         out = Terminal()
         shown = exchange(out)
-        shown.frame(passed(b'{"type":"ping"}'))
-        shown.frame(passed(b'{"type":"pong"}', sent=False))
+        shown.record(passed(b'{"type":"ping"}'))
+        shown.record(passed(b'{"type":"pong"}', sent=False))
 
         up, down = out.getvalue().splitlines()
         assert up == '\x1b[2m  1.500\x1b[0m  \x1b[36mdoor    -> gateway  {"type":"ping"}\x1b[0m'

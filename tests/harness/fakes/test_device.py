@@ -12,8 +12,9 @@ from websockets.frames import Opcode
 
 from gateway.observe.events import ConnectionClosed, DeviceOffline, HandoverEnded
 from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected
-from harness.fakes.device import FakeDevice, FramePassed
+from harness.fakes.device import FakeDevice
 from harness.fakes.inbox import KEPT
+from harness.records import FramePassed, Happened
 from tests.harness.fakes.conftest import Watched
 from tests.harness.fakes.stub import SOON, Stubs
 
@@ -369,7 +370,12 @@ class TestGoingAway:
 async def test_watch(stubs: Stubs):
     """Every frame is shown as it passes, in order, both ways, pongs included."""
     seen: list[FramePassed] = []
-    device = FakeDevice(stubs.url, MAC, watch=seen.append)
+
+    def watch(record: FramePassed | Happened) -> None:
+        if isinstance(record, FramePassed):
+            seen.append(record)
+
+    device = FakeDevice(stubs.url, MAC, watch=watch)
     stub = await stubs.meet(device)
     await device.send({"type": "a"})
     stub.frame(Opcode.PING, b"p")

@@ -1,0 +1,1 @@
+"""An event loop with virtual time and a network in memory, in which gateway and devices run unchanged."""

@@ -1,0 +1,346 @@
+"""An asyncio event loop whose clock jumps to the next timer instead of waiting for it.
+
+Everything that touches asyncio's private parts is in this file: the queue of callbacks, the heap of timers, the
+register of tasks, the context of a handle. asyncio has no public way to move its clock, to take back what a killed
+process has scheduled, or to see what a task waits for. Tried on CPython 3.11, 3.12 and 3.13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import linecache
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from pathlib import Path
+from time import perf_counter as _real_seconds  # bound here, because the module's own is replaced while we run
+from types import FrameType
+from typing import Any
+
+from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock
+from harness.simulation.processes import Process, current_process
+
+DAY = 86_400.0
+TURNS_LIMIT = 100_000
+"""Of the loop in one moment of virtual time. A thousand devices that act at once take some hundred."""
+WALL_LIMIT = 60.0
+"""Seconds. A scenario takes milliseconds; a night of them is many simulations."""
+_SHOWN = 40  # lines of a report: about a screen
+_CLOCK_TICK = 1e-9  # seconds: two timers less apart than this are at the same moment
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task with a hash that is the same in every run, so that sets of tasks have one order.
+
+    Attributes:
+        process: whose task it is.
+        context: in which it runs.
+    """
+
+    def __init__(
+        self, number: int, coro: Any, loop: asyncio.AbstractEventLoop, name: str | None, context: contextvars.Context
+    ) -> None:
+        self._number = number  # before all else: asyncio puts the task into a set
+        self.context = context
+        self.process = context.get(current_process)
+        super().__init__(coro, loop=loop, name=name or f"task {number}", context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class NumberedFuture(asyncio.Future[Any]):
+    """A future with a hash that is the same in every run."""
+
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._number = number
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer that comes behind those that were set earlier for the same moment.
+
+    On a real clock no two moments are the same, and what was set first comes first. On ours many are, and the heap
+    would mix them.
+    """
+
+    __slots__ = ("_number",)
+    _when: float
+
+    def __init__(
+        self,
+        number: int,
+        when: float,
+        callback: Callable[..., object],
+        args: Any,
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        super().__init__(when, callback, args, loop, context)
+        self._number = number
+
+    def __lt__(self, other: Any) -> bool:
+        return self._when < other._when or (self._when == other._when and self._number < other._number)
+
+
+class _Jump:
+    """In the place of a selector: where that would wait, the clock is moved."""
+
+    def __init__(self, turned: Callable[[float | None], None]) -> None:
+        self._turned = turned
+
+    def select(self, timeout: float | None) -> tuple[()]:
+        self._turned(timeout)
+        return ()
+
+
+class VirtualTimeLoop(asyncio.BaseEventLoop):
+    """An event loop with a clock of its own that begins at 0; callbacks keep asyncio's order.
+
+    Args:
+        virtual_limit: virtual seconds after which `LimitPassed` ends it.
+        wall_limit: the same in real seconds.
+        turns_limit: turns of the loop without a move of the clock after which `Livelock` ends it.
+
+    When every task waits and no timer is set, `Deadlock` ends it.
+    """
+
+    # asyncio's, see base_events.py
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[_Timer]
+    _asyncgens: Any
+
+    def __init__(
+        self, *, virtual_limit: float = DAY, wall_limit: float = WALL_LIMIT, turns_limit: int = TURNS_LIMIT
+    ) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._numbers = 0
+        self._turns = 0  # since the clock moved
+        self._all_turns = 0
+        self._virtual_limit = virtual_limit
+        self._wall_limit = wall_limit
+        self._wall_seconds = 0.0  # of earlier runs of the loop
+        self._running_since = _real_seconds()
+        self._turns_limit = turns_limit
+        self._thread = threading.get_ident()
+        self._dead: list[NumberedTask] = []
+        self._refuses_all = False
+        self._clock_resolution = _CLOCK_TICK
+        self._selector = _Jump(self._turned)
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    def next_number(self) -> int:
+        """Return a number that was not there before: the identity of a task, a future, a connection."""
+        self._numbers += 1
+        return self._numbers
+
+    def run_forever(self) -> None:
+        """Run until `stop`; what ends a simulation is raised here."""
+        self._running_since, self._thread = _real_seconds(), threading.get_ident()
+        try:
+            super().run_forever()
+        finally:
+            self._wall_seconds += _real_seconds() - self._running_since
+
+    # --- asyncio's seams ------------------------------------------------------------------------------------------
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Make a future of this loop."""
+        return NumberedFuture(self.next_number(), self)
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, Any] | Coroutine[Any, Any, Any],
+        *,
+        name: object = None,
+        context: contextvars.Context | None = None,
+        **_unused: Any,
+    ) -> asyncio.Task[Any]:
+        """Make a task of this loop; it belongs to the process of its context."""
+        if self._refuses_all:
+            coro.close()
+            raise Buried
+        context = contextvars.copy_context() if context is None else context
+        return NumberedTask(self.next_number(), coro, self, None if name is None else str(name), context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call back at this moment, behind those that were set for it before."""
+        timer = _Timer(self.next_number(), when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True
+        if self._dead and self._is_of_the_dead(timer):
+            timer.cancel()
+        return timer
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Call back in the next turn; to be called in the loop's own thread.
+
+        Raises:
+            Escape: called in another one.
+        """
+        if threading.get_ident() != self._thread:
+            raise Escape("a call from another thread", "give blocking work to loop.run_in_executor")
+        return self.call_soon(callback, *args, context=context)
+
+    def _write_to_self(self) -> None:
+        """Wake nobody: nobody sleeps."""
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """Nothing comes from a selector."""
+
+    def _turned(self, timeout: float | None) -> None:
+        self._all_turns += 1
+        if self._all_turns % 1024 == 0:
+            self._check_wall_limit()
+        if timeout == 0:
+            self._turns += 1
+            if self._turns > self._turns_limit:
+                raise Livelock(self._turns, self._now, tuple(repr(handle) for handle in self._ready)[:_SHOWN])
+            return
+        self._turns = 0
+        if timeout is None:
+            raise Deadlock(self.waiting())
+        # not `+= timeout`: the sum of the rounded could come to lie before the timer
+        self._now = max(self._now, self._scheduled[0]._when)
+        if self._now > self._virtual_limit:
+            raise LimitPassed(f"{self._virtual_limit:g} virtual seconds", self._now, self.waiting())
+
+    def _check_wall_limit(self) -> None:
+        if self._wall_seconds + _real_seconds() - self._running_since > self._wall_limit:
+            raise LimitPassed(f"{self._wall_limit:g} real seconds", self._now, self.waiting())
+
+    # --- the dead -------------------------------------------------------------------------------------------------
+
+    def bury(self, process: Process) -> None:
+        """End a process as SIGKILL does: its tasks never run again, and none of their ``finally`` blocks does.
+
+        What it has scheduled is taken back, what it schedules is refused. Its tasks stay pending for ever.
+        """
+        process.alive = False
+        doomed = [task for task in asyncio.all_tasks(self) if isinstance(task, NumberedTask)]
+        for task in sorted((task for task in doomed if task.process is process), key=hash):
+            asyncio.tasks._unregister_task(task)  # or the end of the test would cancel it and wait for it
+            task._log_destroy_pending = False
+            self._dead.append(task)
+        for handle in (*self._ready, *self._scheduled):
+            if self._is_of_the_dead(handle):
+                handle.cancel()
+        # from the first death on; without one, the fast path stays asyncio's own
+        self.call_soon = self._call_soon_unless_dead  # type: ignore[method-assign]
+
+    def _call_soon_unless_dead(
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        handle = super().call_soon(callback, *args, context=context)
+        if self._is_of_the_dead(handle):
+            handle.cancel()
+        return handle
+
+    def _is_of_the_dead(self, handle: asyncio.Handle) -> bool:
+        process = handle._context.get(current_process)  # type: ignore[attr-defined]
+        return self._refuses_all or (process is not None and not process.alive)
+
+    def unwind_the_dead(self) -> None:
+        """Take down the frames of dead tasks, where nothing they do in their ``finally`` blocks has an effect.
+
+        Otherwise they would run at the end of the interpreter. To be called in the running loop, at its end.
+        """
+        self._refuses_all = True
+        self.call_soon = self._call_soon_unless_dead  # type: ignore[method-assign]
+        try:
+            while self._dead:
+                task = self._dead.pop()
+                task.context.run(_unwind, task.get_coro())
+                del task
+        finally:
+            self._refuses_all = False
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        process = current_process.get()
+        if self._refuses_all or (process is not None and not process.alive):
+            self._asyncgens.discard(agen)
+        else:
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
+
+    # --- who waits for what ---------------------------------------------------------------------------------------
+
+    def waiting(self) -> tuple[str, ...]:
+        """Say of each task, in the order in which they began, where it waits and for what."""
+        tasks = sorted((task for task in asyncio.all_tasks(self)), key=hash)
+        lines = [_where(task) for task in tasks[:_SHOWN]]
+        lines += [f"and {len(tasks) - _SHOWN} more"] if len(tasks) > _SHOWN else []
+        lines += [f"{len(self._dead)} tasks of killed processes wait for ever"] if self._dead else []
+        return tuple(lines)
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """Return the timers that are set, to show that something has left none behind; the network's own are not."""
+        return [timer for timer in self._scheduled if not timer.cancelled() and not _is_of_the_network(timer)]
+
+
+class Buried(BaseException):
+    """Thrown into the coroutines of dead tasks to take down their frames."""
+
+
+NO_PROCESS: contextvars.Context = contextvars.Context()
+"""The context of what belongs to no process: kernels and links, which outlive every process."""
+
+
+def _is_of_the_network(timer: _Timer) -> bool:
+    return timer._context is NO_PROCESS  # type: ignore[attr-defined]
+
+
+def _unwind(coroutine: Any) -> None:
+    for _ in range(100):  # one that awaits in its finally block is thrown at again where it waits
+        try:
+            coroutine.throw(Buried())
+        except BaseException:  # noqa: BLE001 - whatever comes out of the dead
+            return
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    of = f" of {task.process.host}" if isinstance(task, NumberedTask) and task.process is not None else ""
+    frames = list(_frames(task.get_coro()))
+    if not frames:
+        return f"{task.get_name()}{of}: has not begun"
+    own = next((frame for frame in reversed(frames) if not _is_asyncio(frame)), frames[-1])
+    code, line = own.f_code, own.f_lineno
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{task.get_name()}{of}: {Path(code.co_filename).name}:{line} in {code.co_qualname}: {text}{_awaited(task)}"
+
+
+def _awaited(task: asyncio.Task[Any]) -> str:
+    other = getattr(task, "_fut_waiter", None)
+    return f" (which waits for {other.get_name()})" if isinstance(other, asyncio.Task) else ""
+
+
+def _frames(coroutine: Any) -> Iterable[FrameType]:
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
+        frame = frame or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        coroutine = next(
+            (
+                inner
+                for name in ("cr_await", "ag_await", "gi_yieldfrom")
+                if (inner := getattr(coroutine, name, None)) is not None
+            ),
+            None,
+        )
+
+
+def _is_asyncio(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__", "").startswith("asyncio.")
