@@ -72,8 +72,9 @@ async def _demo(network: ListeningSockets, notes: list[str], directory: str, *, 
             exchange.say(note)
         await _tell(gateway, exchange)
         if not once:
+            stop = _signalled()  # before it is said that Ctrl-C stops it
             _show_addresses(gateway, exchange)
-            await _signalled()
+            await stop.wait()
             gateway.observers.remove(log)  # that it drains is what was asked for, and no warning
             await gateway.drain()
     return ExitCode.OK if stopped and stopped[0].clean else ExitCode.UNCLEAN
@@ -151,11 +152,12 @@ def _show_addresses(gateway: Gateway, exchange: Exchange) -> None:
     exchange.say(f"Their wifi.ota_url is then http://ADDRESS-OF-THIS-MACHINE:{ServerConfig().http_port}{ota}")
 
 
-async def _signalled() -> None:
+def _signalled() -> asyncio.Event:
+    """Take the signals from now on; the event is set by the first."""
     loop, received = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, received.set)
-    await received.wait()
+    return received
 
 
 def _listen(ws_port: int | None, http_port: int | None) -> tuple[ListeningSockets, list[str]]:
