@@ -10,6 +10,8 @@ Fragment: TypeAlias = Literal["joined", "as_written", "random", "byte"]
 """How the reader gets what was sent: as a kernel gives it (what has arrived is read as one); one read for each write,
 or for each segment of it; the same with segments of chance lengths; the same with single bytes."""
 
+_ATTEMPTS = 8  # to get a segment through a lossy link; one that is lost more often than that is a link that is down
+
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
@@ -71,9 +73,10 @@ class Path:
         if link.bandwidth:
             self._free_at = now = max(now, self._free_at) + size / link.bandwidth
         now += self.delay()
-        while link.loss and self._chance.random() < link.loss:
-            now += retransmission
-            retransmission *= 2
+        for attempt in range(_ATTEMPTS if link.loss else 0):
+            if self._chance.random() >= link.loss:
+                break
+            now += retransmission * 2**attempt
         return now
 
     def cut(self, longest: int) -> int:

@@ -5,22 +5,29 @@ register of tasks, the context of a handle. asyncio has no public way to move it
 process has scheduled, or to see what a task waits for. Tried on CPython 3.11, 3.12 and 3.13.
 """
 
+# ruff: noqa: SLF001 - see above
+
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
-import linecache
+import logging
+import sys
 import threading
+import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterable
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from time import perf_counter as _real_seconds  # bound here, because the module's own is replaced while we run
-from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock
 from harness.simulation.processes import Process, current_process
+from harness.simulation.waiting import in_words
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 DAY = 86_400.0
 TURNS_LIMIT = 100_000
@@ -28,7 +35,8 @@ TURNS_LIMIT = 100_000
 WALL_LIMIT = 60.0
 """Seconds. A scenario takes milliseconds; a night of them is many simulations."""
 _SHOWN = 40  # lines of a report: about a screen
-_CLOCK_TICK = 1e-9  # seconds: two timers less apart than this are at the same moment
+CLOCK_TICK = 1e-9
+"""Seconds: what is less apart than this is at the same moment."""
 
 
 class NumberedTask(asyncio.Task[Any]):
@@ -38,6 +46,8 @@ class NumberedTask(asyncio.Task[Any]):
         process: whose task it is.
         context: in which it runs.
     """
+
+    _log_destroy_pending: bool  # asyncio's
 
     def __init__(
         self, number: int, coro: Any, loop: asyncio.AbstractEventLoop, name: str | None, context: contextvars.Context
@@ -70,7 +80,10 @@ class _Timer(asyncio.TimerHandle):
     """
 
     __slots__ = ("_number",)
+    # asyncio's, see events.py
     _when: float
+    _scheduled: bool
+    _context: contextvars.Context
 
     def __init__(
         self,
@@ -84,7 +97,7 @@ class _Timer(asyncio.TimerHandle):
         super().__init__(when, callback, args, loop, context)
         self._number = number
 
-    def __lt__(self, other: Any) -> bool:
+    def __lt__(self, other: _Timer) -> bool:  # type: ignore[override]  # all timers of the loop are of this class
         return self._when < other._when or (self._when == other._when and self._number < other._number)
 
 
@@ -108,9 +121,12 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         turns_limit: turns of the loop without a move of the clock after which `Livelock` ends it.
 
     When every task waits and no timer is set, `Deadlock` ends it.
+
+    Attributes:
+        no_process: the context of what outlives every process: kernels and links.
     """
 
-    # asyncio's, see base_events.py
+    # asyncio's, see base_events.py and tasks.py
     _ready: deque[asyncio.Handle]
     _scheduled: list[_Timer]
     _asyncgens: Any
@@ -119,6 +135,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self, *, virtual_limit: float = DAY, wall_limit: float = WALL_LIMIT, turns_limit: int = TURNS_LIMIT
     ) -> None:
         super().__init__()
+        self.no_process = contextvars.Context()
         self._now = 0.0
         self._numbers = 0
         self._turns = 0  # since the clock moved
@@ -131,7 +148,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self._thread = threading.get_ident()
         self._dead: list[NumberedTask] = []
         self._refuses_all = False
-        self._clock_resolution = _CLOCK_TICK
+        self._clock_resolution = CLOCK_TICK
         self._selector = _Jump(self._turned)
 
     def time(self) -> float:
@@ -173,7 +190,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         return NumberedTask(self.next_number(), coro, self, None if name is None else str(name), context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Call back at this moment, behind those that were set for it before."""
         timer = _Timer(self.next_number(), when, callback, args, self, context)
@@ -184,7 +201,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         return timer
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Call back in the next turn; to be called in the loop's own thread.
 
@@ -208,7 +225,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         if timeout == 0:
             self._turns += 1
             if self._turns > self._turns_limit:
-                raise Livelock(self._turns, self._now, tuple(repr(handle) for handle in self._ready)[:_SHOWN])
+                raise Livelock(self._turns, self._now, tuple(repr(handle) for handle in self._ready)[:_SHOWN] or tuple(repr(h) for h in self._scheduled[:3]))
             return
         self._turns = 0
         if timeout is None:
@@ -242,7 +259,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self.call_soon = self._call_soon_unless_dead  # type: ignore[method-assign]
 
     def _call_soon_unless_dead(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = super().call_soon(callback, *args, context=context)
         if self._is_of_the_dead(handle):
@@ -279,27 +296,34 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def waiting(self) -> tuple[str, ...]:
         """Say of each task, in the order in which they began, where it waits and for what."""
-        tasks = sorted((task for task in asyncio.all_tasks(self)), key=hash)
-        lines = [_where(task) for task in tasks[:_SHOWN]]
+        tasks = sorted(asyncio.all_tasks(self), key=hash)
+        lines = [in_words(task) for task in tasks[:_SHOWN]]
         lines += [f"and {len(tasks) - _SHOWN} more"] if len(tasks) > _SHOWN else []
-        lines += [f"{len(self._dead)} tasks of killed processes wait for ever"] if self._dead else []
+        lines += [f"{len(self._dead)} tasks of killed processes, which never end"] if self._dead else []
         return tuple(lines)
 
     def timers(self) -> list[asyncio.TimerHandle]:
         """Return the timers that are set, to show that something has left none behind; the network's own are not."""
-        return [timer for timer in self._scheduled if not timer.cancelled() and not _is_of_the_network(timer)]
+        return [timer for timer in self._scheduled if not timer.cancelled() and timer._context is not self.no_process]
 
 
 class Buried(BaseException):
     """Thrown into the coroutines of dead tasks to take down their frames."""
 
 
-NO_PROCESS: contextvars.Context = contextvars.Context()
-"""The context of what belongs to no process: kernels and links, which outlive every process."""
-
-
-def _is_of_the_network(timer: _Timer) -> bool:
-    return timer._context is NO_PROCESS  # type: ignore[attr-defined]
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Let nobody hear what the dead say while their frames are taken down: no log, no warning, no hook."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        sys.unraisablehook = hook
 
 
 def _unwind(coroutine: Any) -> None:
@@ -310,37 +334,11 @@ def _unwind(coroutine: Any) -> None:
             return
 
 
-def _where(task: asyncio.Task[Any]) -> str:
-    of = f" of {task.process.host}" if isinstance(task, NumberedTask) and task.process is not None else ""
-    frames = list(_frames(task.get_coro()))
-    if not frames:
-        return f"{task.get_name()}{of}: has not begun"
-    own = next((frame for frame in reversed(frames) if not _is_asyncio(frame)), frames[-1])
-    code, line = own.f_code, own.f_lineno
-    text = linecache.getline(code.co_filename, line).strip()
-    return f"{task.get_name()}{of}: {Path(code.co_filename).name}:{line} in {code.co_qualname}: {text}{_awaited(task)}"
-
-
-def _awaited(task: asyncio.Task[Any]) -> str:
-    other = getattr(task, "_fut_waiter", None)
-    return f" (which waits for {other.get_name()})" if isinstance(other, asyncio.Task) else ""
-
-
-def _frames(coroutine: Any) -> Iterable[FrameType]:
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
-        frame = frame or getattr(coroutine, "gi_frame", None)
-        if frame is not None:
-            yield frame
-        coroutine = next(
-            (
-                inner
-                for name in ("cr_await", "ag_await", "gi_yieldfrom")
-                if (inner := getattr(coroutine, name, None)) is not None
-            ),
-            None,
-        )
-
-
-def _is_asyncio(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__", "").startswith("asyncio.")
+def as_in_a_thread(work: Callable[[], T]) -> T:
+    """Do work where there is no running loop: code that looks for one in a thread finds none, and must not here."""
+    loop = asyncio.get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return work()
+    finally:
+        asyncio._set_running_loop(loop)

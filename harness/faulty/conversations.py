@@ -1,0 +1,1 @@
+"""Defects of what is said on one connection: hello, audio frames, pings, errors, refusals."""

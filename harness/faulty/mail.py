@@ -1,0 +1,1 @@
+"""Defects of peer messages: what is kept, in which order it comes, what senders are told."""

@@ -1,0 +1,1 @@
+"""Defects of the process: its start, its threads, its drain, its restart."""

@@ -1,0 +1,1 @@
+"""Defects of snapshots: when they come, what is in them, whose they are."""

@@ -1,0 +1,360 @@
+"""One direction of a TCP connection, from the sender's writes to the receiver's reads.
+
+Bytes are counted as TCP does: ``written >= sent >= arrived >= read``; ``acked`` follows ``arrived`` by the way back.
+Simplified: no congestion window, no selective acknowledgements; a loss is a delay; and while a connection is stalled,
+only the next retransmission shows that the path is there again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+from collections import deque
+from enum import Enum, auto
+from typing import Protocol
+
+from harness.simulation.links import Path
+from harness.simulation.profiles import Profile
+from harness.simulation.trace import Trace
+from harness.simulation.virtual_time import CLOCK_TICK
+
+
+class Mark(Enum):
+    """What travels beside data."""
+
+    OPEN = auto()
+    """The last step of the handshake: from now on the listener can accept the connection."""
+    FIN = auto()
+    RESET = auto()
+    PROBE = auto()
+    """A retransmission of what the receiver has already, because its acknowledgement was lost."""
+
+
+class Source(Protocol):
+    """The sending end of a stream."""
+
+    def moved(self) -> None:
+        """Something was acknowledged or sent: there may be room in the send buffer."""
+        ...
+
+    def broken(self, number: int) -> None:
+        """The connection is no more; the number of the system's error says why."""
+        ...
+
+    def finished(self) -> None:
+        """The receiver has the end of the stream."""
+        ...
+
+
+class Sink(Protocol):
+    """The receiving end of a stream."""
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether there is still a socket here that something can be received on."""
+        ...
+
+    def opened(self) -> None:
+        """The connection is established, and may be accepted."""
+        ...
+
+    def arrived(self) -> None:
+        """There are bytes to be read, or the end of the stream is there."""
+        ...
+
+    def broken(self, number: int) -> None:
+        """The connection is no more; the number of the system's error says why."""
+        ...
+
+
+class Stream:
+    """One direction of a connection.
+
+    Args:
+        name: of the connection and the direction, for the trace.
+        path, back: the way there, and of the acknowledgements.
+        sender, receiver: the TCP of both ends.
+        context: in which the machinery runs: that of no process.
+
+    Attributes:
+        source, sink: its ends; to be set before anything is sent.
+        forgotten: a middlebox has dropped the connection from its table: nothing gets through any more.
+        fin_wanted: the sender will send no more.
+        fin_arrived: nor will anything arrive, behind what is unread.
+        ended: the sender's kernel does not know of the connection any more.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        trace: Trace,
+        name: str,
+        path: Path,
+        back: Path,
+        sender: Profile,
+        receiver: Profile,
+        context: contextvars.Context,
+    ) -> None:
+        self.source: Source
+        self.sink: Sink
+        self.name = name
+        self.forgotten = False
+        self.fin_wanted = False
+        self.fin_arrived = False
+        self.ended = False
+        self._loop = loop
+        self._trace = trace
+        self._path = path
+        self._back = back
+        self._sender = sender
+        self._receiver = receiver
+        self._context = context
+        # at the sender
+        self._unsent = bytearray()
+        self._written = self._sent = self._acked = 0
+        self._edge = receiver.receive_buffer  # the number of the byte at which the window ends, as the sender knows it
+        self._fin_sent = False
+        self._stalled_since: float | None = None
+        self._retransmission = 0.0
+        # on the way
+        self._flying: deque[tuple[float, bytes | Mark]] = deque()
+        self._acks: deque[tuple[float, int, int]] = deque()  # when they arrive, what they acknowledge, the window's end
+        self._last_arrival = 0.0
+        self._arrival: asyncio.TimerHandle | None = None
+        self._ack: asyncio.TimerHandle | None = None
+        # at the receiver
+        self._unread: deque[bytes] = deque()
+        self._arrived = self._read = 0
+        self._told_edge = self._edge
+        self._arriving = False
+
+    # --- the sender's side ----------------------------------------------------------------------------------------
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the receiver's kernel has not acknowledged; they stay so after an end."""
+        self._take_acks()
+        return self._written - self._acked
+
+    @property
+    def beyond_kernel(self) -> int:
+        """Of the bytes that wait, those that do not fit into the kernel's send buffer."""
+        self._take_acks()
+        return max(0, len(self._unsent) + self._sent - self._acked - self._sender.send_buffer)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes, as soon as the window allows it."""
+        self._unsent += data
+        self._written += len(data)
+        self.pump()
+
+    def finish(self) -> None:
+        """Send FIN behind what was written; idempotent."""
+        self.fin_wanted = True
+        self.pump()
+
+    def open(self) -> None:
+        """Send the last step of the handshake."""
+        self._fly(Mark.OPEN)
+
+    def drop_beyond_kernel(self) -> None:
+        """Forget what the kernel has not taken: its process gives the socket up."""
+        if beyond := self.beyond_kernel:
+            del self._unsent[len(self._unsent) - beyond :]
+
+    def reset(self) -> None:
+        """Send RST, behind what is on its way, and forget the rest."""
+        if self.ended:
+            return
+        self.end()
+        if self._path.passable and not self.forgotten:
+            self._trace.note(self._loop.time(), "rst", self.name)
+            self._fly(Mark.RESET)
+
+    def end(self) -> None:
+        """Send nothing more, not even what was written."""
+        self.ended = True
+        self._unsent.clear()
+
+    def vanish(self) -> None:
+        """End, and have nothing of it arrive any more: the sender has lost its power."""
+        self.end()
+        self._flying.clear()
+
+    def pump(self) -> None:
+        """Send what the window and the send buffer allow, then tell the source."""
+        if self.ended or self._stalled_since is not None:
+            return
+        self._take_acks()
+        unsent, path = self._unsent, self._path
+        while unsent:
+            room = min(self._edge, self._acked + self._sender.send_buffer) - self._sent
+            if room <= 0:
+                break
+            size = path.cut(min(len(unsent), self._sender.segment, room))
+            segment = bytes(unsent[:size])
+            del unsent[:size]
+            self._sent += size
+            self._fly(segment)
+        if self.fin_wanted and not self._fin_sent and not unsent:
+            self._fin_sent = True
+            self._fly(Mark.FIN)
+        if unsent:
+            self._await_ack()
+        self.source.moved()
+
+    def _take_acks(self) -> None:
+        acks, by = self._acks, self._loop.time() + CLOCK_TICK
+        while acks and acks[0][0] <= by:
+            _, self._acked, self._edge = acks.popleft()
+
+    def _await_ack(self) -> None:
+        """Have a look when the next acknowledgement comes; without anything to send it is not looked at."""
+        if self._ack is None and self._acks:
+            self._ack = self._loop.call_at(self._acks[0][0], self._ack_came, context=self._context)
+
+    def _ack_came(self) -> None:
+        self._ack = None
+        self.pump()
+
+    # --- on the way -----------------------------------------------------------------------------------------------
+
+    def _fly(self, item: bytes | Mark) -> None:
+        now = self._loop.time()
+        size = 0 if isinstance(item, Mark) else len(item)
+        # a connection keeps its order, whatever the jitter
+        at = self._last_arrival = max(self._last_arrival, self._path.arrival(now, size, self._sender.retransmission))
+        self._flying.append((at, item))
+        self._await_arrival()
+
+    def _await_arrival(self) -> None:
+        if self._arrival is None and self._flying and self._stalled_since is None:
+            self._arrival = self._loop.call_at(self._flying[0][0], self._arrive, context=self._context)
+
+    def _arrive(self) -> None:
+        self._arrival = None
+        if not self._path.passable or self.forgotten:
+            self._stall()
+            return
+        now, got = self._loop.time(), False
+        while self._flying and self._flying[0][0] <= now + CLOCK_TICK:
+            got |= self._take(self._flying.popleft()[1], now)
+        self._await_arrival()
+        if got:
+            self._arriving = True
+            self.sink.arrived()
+            self._arriving = False
+            self._acknowledge()
+
+    def _take(self, item: bytes | Mark, now: float) -> bool:
+        """Take one thing that arrived; return whether it is to be read or acknowledged."""
+        if item is Mark.RESET:
+            self._flying.clear()
+            self.sink.broken(errno.ECONNRESET)
+            return False
+        if not self.sink.takes_data and item is not Mark.FIN:
+            self._flying.clear()
+            self._refuse()
+            return False
+        if item is Mark.OPEN:
+            self.sink.opened()
+            return False
+        if item is Mark.FIN:
+            self._trace.note(now, "fin", self.name)
+            self.fin_arrived = True
+            self.source.finished()
+        elif isinstance(item, bytes):
+            self._trace.segment(now, self.name, item)
+            self._arrived += len(item)
+            self._unread.append(item)
+        return True
+
+    def _refuse(self) -> None:
+        """Answer with RST what came for a socket that is closed, or for a process that is no more."""
+        if self._back.passable:
+            self._trace.note(self._loop.time(), "rst", f"{self.name} in answer")
+            self._loop.call_later(self._back.delay(), self.source.broken, errno.ECONNRESET, context=self._context)
+
+    def _acknowledge(self) -> None:
+        self._told_edge = self._read + self._receiver.receive_buffer
+        if not self._back.passable or self.forgotten:
+            self._stall()
+            return
+        at = self._loop.time() + self._back.link.latency
+        if self._acks and self._acks[-1][0] > at:  # the latency has just become less
+            at = self._acks[-1][0]
+        self._acks.append((at, self._arrived, self._told_edge))
+        if self._unsent:
+            self._await_ack()
+
+    # --- while nothing gets through -------------------------------------------------------------------------------
+
+    def _stall(self) -> None:
+        """Something was lost, or its acknowledgement: only a retransmission can help now."""
+        if self.ended:
+            self._flying.clear()  # nobody is there any more who would send it anew
+        elif self._stalled_since is None:
+            self._stalled_since = self._loop.time()
+            self._retransmission = self._sender.retransmission
+            self._trace.note(self._stalled_since, "stall", self.name)
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        assert self._stalled_since is not None
+        given_up = self._stalled_since + self._sender.user_timeout
+        at = min(self._loop.time() + self._retransmission, given_up)
+        self._loop.call_at(at, self._retry, context=self._context)
+
+    def _retry(self) -> None:
+        if self.ended or self._stalled_since is None:
+            self._flying.clear()
+            return
+        now = self._loop.time()
+        if self._path.passable and not self.forgotten:
+            self._stalled_since = None
+            self._trace.note(now, "again", self.name)
+            lost, self._last_arrival = list(self._flying) or [(now, Mark.PROBE)], now
+            self._flying.clear()
+            for _, item in lost:
+                self._fly(item)
+            self.pump()
+        elif now - self._stalled_since >= self._sender.user_timeout:
+            self._trace.note(now, "timeout", self.name)
+            self.source.broken(errno.ETIMEDOUT)
+        else:
+            self._retransmission = min(self._retransmission * 2, self._sender.retransmission_limit)
+            self._retry_later()
+
+    # --- the receiver's side --------------------------------------------------------------------------------------
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes are in the receive buffer."""
+        return bool(self._unread)
+
+    def take(self, most: int) -> bytes:
+        """Read: what has arrived, or a piece of it, depending on the link; at least one byte has to be there."""
+        data = self._unread.popleft()
+        if self._unread and len(data) < most and self._path.link.fragment == "joined":
+            data = self._join(data, most)
+        if len(data) > most:
+            self._unread.appendleft(data[most:])
+            data = data[:most]
+        self._read += len(data)
+        if not self._arriving:
+            self._open_window()
+        return data
+
+    def _join(self, first: bytes, most: int) -> bytes:
+        pieces, size = [first], len(first)
+        while self._unread and size < most:
+            pieces.append(self._unread.popleft())
+            size += len(pieces[-1])
+        return b"".join(pieces)
+
+    def _open_window(self) -> None:
+        """Tell the sender of the room, once it is worth a segment (RFC 1122 4.2.3.3)."""
+        grown = self._read + self._receiver.receive_buffer - self._told_edge
+        if grown >= min(self._sender.segment, self._receiver.receive_buffer // 2):
+            self._acknowledge()

@@ -1,0 +1,18 @@
+"""The fixtures where pytest-asyncio is not installed: each says what to install."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pytest
+
+_TEXT = "the fixtures of wsdevice need pytest-asyncio: pip install 'wsdevice[pytest]'"
+
+
+@pytest.fixture
+def ws_gateway() -> NoReturn:
+    """Needs pytest-asyncio."""
+    raise pytest.UsageError(_TEXT)
+
+
+ws_stage = ws_timeline = ws_gateways = ws_devices = ws_device = ws_gateway

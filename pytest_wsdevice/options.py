@@ -1,0 +1,186 @@
+"""Options of the command line and settings of the configuration file, read once into one frozen object.
+
+The command line beats the configuration file, which beats the environment (``WSDEVICE_TEST_*``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+
+NETWORKS = ("tcp", "sim")
+
+
+class Setting(NamedTuple):
+    """One setting, in all the places where it can be given.
+
+    Attributes:
+        name: as in the configuration file; with dashes, as on the command line; in capitals, in the environment.
+        metavar: of the value, on the command line.
+        default: where it is given nowhere.
+        help: one sentence.
+    """
+
+    name: str
+    metavar: str
+    default: str
+    help: str
+
+    @property
+    def option(self) -> str:
+        """The option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The variable of the environment."""
+        return "WSDEVICE_TEST_" + self.name.removeprefix("ws_").upper()
+
+
+SETTINGS = (
+    Setting(
+        "ws_gateway_url",
+        "URL",
+        "",
+        "Test the gateway that runs at this address (ws://host:port/path) instead of one started for each test.",
+    ),
+    Setting(
+        "ws_gateway_http_url",
+        "URL",
+        "",
+        "Where the OTA endpoint and health of the gateway at --ws-gateway-url are (http://host:port).",
+    ),
+    Setting(
+        "ws_gateway_config",
+        "FILE",
+        "",
+        "gateway.toml of the gateway at --ws-gateway-url, where it is not the default; of one started for a test: "
+        "what it begins with, below its ws_gateway_config marker.",
+    ),
+    Setting(
+        "ws_network",
+        "tcp|sim",
+        "tcp",
+        "What gateway and fake devices talk over: loopback sockets in real time (tcp), or a simulated network in "
+        "virtual time (sim), where a test of minutes takes milliseconds.",
+    ),
+    Setting("ws_faulty", "NAME", "", "Plant a known defect in each gateway, or device, to see the tests find it."),
+    Setting(
+        "ws_artifacts",
+        "DIR",
+        "",
+        "Where the timelines of failed tests are written as JSON lines; default: pytest's temporary directory.",
+    ),
+    Setting("ws_timeline_seconds", "N", "5", "Seconds before the failure that the terminal shows of a timeline."),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What was asked for, checked.
+
+    Attributes:
+        gateway_url: of a gateway that runs elsewhere; empty: one is started for each test.
+        gateway_http_url: the root of its HTTP port; empty: not known.
+        gateway_config: TOML file of the gateway's settings; None: the defaults.
+        network: what fake devices and gateway talk over.
+        faulty: name of a planted defect; empty: none.
+        artifacts: where timelines go; None: pytest's temporary directory.
+        timeline_seconds: how many of them a failure shows.
+        given: where each setting that is not its default comes from, for the report's head.
+    """
+
+    gateway_url: str
+    gateway_http_url: str
+    gateway_config: Path | None
+    network: Literal["tcp", "sim"]
+    faulty: str
+    artifacts: Path | None
+    timeline_seconds: float
+    given: dict[str, str]
+
+
+OPTIONS = pytest.StashKey[Options]()
+"""Of the configuration: what was asked for."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every setting, on the command line and in the configuration file."""
+    group = parser.getgroup("wsdevice", "gateways and devices (wsdevice)")
+    for setting in SETTINGS:
+        group.addoption(setting.option, dest=setting.name, metavar=setting.metavar, default=None, help=setting.help)
+        parser.addini(setting.name, f"{setting.help} Default: {setting.default or 'none'}.", type="string", default="")
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Return the settings.
+
+    Raises:
+        pytest.UsageError: one of them is not what it has to be.
+    """
+    values: dict[str, str] = {}
+    given: dict[str, str] = {}
+    for setting in SETTINGS:
+        value, where = _find(config, setting)
+        values[setting.name] = value
+        if where:
+            given[setting.name] = f"{value} ({where})"
+    _check(values, given)
+    return Options(
+        gateway_url=values["ws_gateway_url"],
+        gateway_http_url=values["ws_gateway_http_url"].rstrip("/"),
+        gateway_config=_path(config, values["ws_gateway_config"]),
+        network="sim" if values["ws_network"] == "sim" else "tcp",
+        faulty=values["ws_faulty"],
+        artifacts=_path(config, values["ws_artifacts"]),
+        timeline_seconds=_seconds(values["ws_timeline_seconds"], given),
+        given=given,
+    )
+
+
+def _find(config: pytest.Config, setting: Setting) -> tuple[str, str]:
+    asked: Any = config.getoption(setting.name)
+    if asked is not None:
+        return str(asked), "command line"
+    if in_file := str(config.getini(setting.name)):
+        return in_file, "configuration file"
+    if in_environment := os.environ.get(setting.variable, ""):
+        return in_environment, setting.variable
+    return setting.default, ""
+
+
+def _check(values: dict[str, str], given: dict[str, str]) -> None:
+    url, http_url = values["ws_gateway_url"], values["ws_gateway_http_url"]
+    if url and not url.startswith(("ws://", "wss://")):
+        raise _wrong("ws_gateway_url", "an address that begins with ws:// or wss://", given)
+    if http_url and not http_url.startswith("http://"):
+        raise _wrong("ws_gateway_http_url", "an address that begins with http://", given)
+    if values["ws_network"] not in NETWORKS:
+        raise _wrong("ws_network", "tcp or sim", given)
+    if url and values["ws_network"] == "sim":
+        raise pytest.UsageError("--ws-network sim cannot reach the gateway at --ws-gateway-url; use --ws-network tcp")
+    if url and values["ws_faulty"]:
+        raise pytest.UsageError("--ws-faulty plants a defect in gateways of this package, not in --ws-gateway-url")
+
+
+def _seconds(value: str, given: dict[str, str]) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise _wrong("ws_timeline_seconds", "a number of seconds above 0", given)
+    return seconds
+
+
+def _path(config: pytest.Config, value: str) -> Path | None:
+    # relative to where pytest was called, as on any command line
+    return config.invocation_params.dir / value if value else None
+
+
+def _wrong(name: str, expected: str, given: dict[str, str]) -> pytest.UsageError:
+    return pytest.UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {given[name]}")

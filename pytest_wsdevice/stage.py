@@ -1,0 +1,227 @@
+"""What one test plays with: its timeline, its gateways, its devices, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.config import Config
+from gateway.config_file import load
+from gateway.errors import ConfigurationError
+from gateway.identity import device_id
+from harness.blocking import BlockingDevice, BlockingGateway, BlockingTimeline, LoopThread
+from harness.device import LinkView
+from harness.fakes.device import FakeDevice
+from harness.gateways import ExternalGateway, GatewayUnderTest, OwnGateway
+from harness.simulation.loop import SimulatedLoop
+from harness.timeline import Timeline
+from pytest_wsdevice.options import Options
+
+
+class Stage:
+    """The gateways and devices of one test, in the running loop; `aclose` ends them, devices first.
+
+    Args:
+        options: of the run.
+        directory: where the gateways' state goes.
+        sections: settings that the test asks for, by section.
+
+    Attributes:
+        timeline: of the test.
+    """
+
+    def __init__(self, options: Options, directory: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        self.timeline = Timeline()
+        self._options = options
+        self._directory = directory
+        self._sections = sections
+        self._gateways: list[OwnGateway] = []
+        self._main: GatewayUnderTest | None = None
+        self._devices: list[FakeDevice] = []
+        # one group (the first eight characters) for the devices of a test, and no other test's, of this run or another
+        self._prefix = "02:" + secrets.token_bytes(3).hex(":")
+        self._planted = ExitStack()
+        if options.faulty:
+            from harness.faulty.twins import twin  # noqa: PLC0415 - only for those who ask for one
+
+            self._planted.enter_context(twin(options.faulty).planted())
+
+    async def gateway(self) -> GatewayUnderTest:
+        """Return the gateway of the test, which is started at the first call."""
+        if self._main is None:
+            self._main = await self._first_gateway()
+            self.timeline.redactor.add(self._main.config.auth.key)
+        return self._main
+
+    async def another_gateway(self, **sections: Mapping[str, Any]) -> OwnGateway:
+        """Start a gateway of this package besides, with state of its own; ``sections`` add to those of the test.
+
+        Raises:
+            CannotListen: a port that was asked for is taken.
+        """
+        config = configured(self._base(), {**self._sections, **sections})
+        number = len(self._gateways)
+        state = self._directory / f"gateway-{number}"
+        gateway = OwnGateway(config, state, observers=[self.timeline.event], network=_network())
+        await gateway.start()
+        self._gateways.append(gateway)
+        return gateway
+
+    async def device(
+        self, name: str = "", *, online: bool = True, like: FakeDevice | None = None, **options: Any
+    ) -> FakeDevice:
+        """Make a device of the test's gateway: its id, unless given, is one that nobody else has.
+
+        Args:
+            name: what reports call it.
+            online: connect it and say hello; otherwise it has not connected yet.
+            like: it has the id and the settings of this one, as a copied NVS would; ``options`` may differ.
+            **options: of `FakeDevice`.
+        """
+        gateway = await self.gateway()
+        number = len(self._devices) + 1
+        name = name or f"device-{number}"
+        if like is not None:
+            device = like.clone(name, **options)
+        else:
+            own = {
+                "url": gateway.url,
+                "device_id": f"{self._prefix}:{number >> 8:02x}:{number & 255:02x}",
+                "watch": self.timeline.record,
+                "view": self._view if "events" in gateway.capabilities else None,
+            }
+            device = FakeDevice(name=name, **{**own, **options})
+            if "token" not in options:
+                device.token = gateway.token_for(device.device_id, device.client_id)
+        self.timeline.name(device_id(device.device_id), name)
+        self.timeline.redactor.add(device.token)
+        self._devices.append(device)
+        if online:
+            await device.go_online()
+        return device
+
+    async def aclose(self) -> None:
+        """End all devices, then all gateways; the first failure is raised when all have been tried."""
+        try:
+            endings = [device.aclose() for device in self._devices] + [gateway.stop() for gateway in self._gateways]
+            failures: list[BaseException] = []
+            for ending in endings:
+                (result,) = await asyncio.gather(ending, return_exceptions=True)
+                if isinstance(result, BaseException):
+                    failures.append(result)
+            if failures:
+                raise failures[0]
+        finally:
+            self._planted.close()
+
+    async def _first_gateway(self) -> GatewayUnderTest:
+        if self._options.gateway_url:
+            return ExternalGateway(self._options.gateway_url, self._base(), self._options.gateway_http_url)
+        return await self.another_gateway()
+
+    def _base(self) -> Config:
+        return base_config(self._options)
+
+    def _view(self, device: str) -> LinkView:
+        assert self._main is not None
+        return self._main.link(device)
+
+
+class BlockingStage:
+    """The same for a plain test: all of it lives in a loop in a thread, and each call waits for its end.
+
+    Attributes:
+        timeline: of the test.
+    """
+
+    def __init__(self, options: Options, directory: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        self._thread = LoopThread()
+        self._thread.__enter__()
+        self._stage = self._thread.call(lambda: Stage(options, directory, sections))
+        self.timeline = BlockingTimeline(self._stage.timeline, self._thread)
+
+    def gateway(self) -> BlockingGateway:
+        """Return the gateway of the test, which is started at the first call."""
+        return BlockingGateway(self._thread.run(self._stage.gateway()), self._thread)
+
+    def another_gateway(self, **sections: Mapping[str, Any]) -> BlockingGateway:
+        """Start a gateway besides; see `Stage.another_gateway`."""
+        return BlockingGateway(self._thread.run(self._stage.another_gateway(**sections)), self._thread)
+
+    def device(
+        self, name: str = "", *, online: bool = True, like: BlockingDevice | None = None, **options: Any
+    ) -> BlockingDevice:
+        """Make a device; see `Stage.device`."""
+        other = None if like is None else like.device
+        assert other is None or isinstance(other, FakeDevice)
+        made = self._thread.run(self._stage.device(name, online=online, like=other, **options))
+        return BlockingDevice(made, self._thread)
+
+    def close(self) -> None:
+        """End all devices, all gateways, then the thread."""
+        try:
+            self._thread.run(self._stage.aclose())
+        finally:
+            self._thread.__exit__(None, None, None)
+
+
+def base_config(options: Options) -> Config:
+    """Return the settings of ``--ws-gateway-config``, or the defaults.
+
+    Raises:
+        pytest.UsageError: the file has faults; all are named.
+    """
+    if options.gateway_config is None:
+        return Config()
+    try:
+        return load(options.gateway_config, {}).config
+    except ConfigurationError as error:
+        raise pytest.UsageError(f"--ws-gateway-config: {error}") from None
+
+
+def configured(config: Config, sections: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Return a configuration with some settings changed.
+
+    Raises:
+        pytest.UsageError: there is no such section or setting.
+    """
+    for name, settings in sections.items():
+        if name not in config.__struct_fields__:
+            raise pytest.UsageError(
+                f"ws_gateway_config: expected a section of gateway.toml ({', '.join(config.__struct_fields__)}), "
+                f"got {name!r}"
+            )
+        section = getattr(config, name)
+        if unknown := set(settings).difference(section.__struct_fields__):
+            raise pytest.UsageError(
+                f"ws_gateway_config: expected settings of [{name}] ({', '.join(section.__struct_fields__)}), "
+                f"got {', '.join(sorted(unknown))}"
+            )
+        config = msgspec.structs.replace(config, **{name: msgspec.structs.replace(section, **settings)})
+    return config
+
+
+def differing(config: Config, sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the settings that a configuration has otherwise, as ``section.name = value``, as they should be."""
+    return [
+        f"{name}.{setting} = {value!r}"
+        for name, settings in sections.items()
+        for setting, value in settings.items()
+        if getattr(getattr(config, name), setting) != value
+    ]
+
+
+def _network() -> Any:
+    """Return how gateways in the running loop get their network; None: sockets."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, SimulatedLoop):
+        return None
+    here = loop.network.host("localhost")
+    return lambda server: here.listening(server.ws_port, server.http_port)

@@ -1,0 +1,75 @@
+"""Names for the annotations of tests that use the fixtures.
+
+::
+
+    async def test_something(ws_gateway: Gateway, ws_devices: Devices) -> None:
+        kitchen = await ws_devices("kitchen")
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+from harness.blocking import BlockingDevice, BlockingGateway, BlockingTimeline
+from harness.device import Device
+from harness.fakes.device import FakeDevice
+from harness.gateways import ExternalGateway, OwnGateway
+from harness.gateways import GatewayUnderTest as Gateway
+from harness.timeline import Timeline
+
+__all__ = [
+    "AnyTimeline",
+    "BlockingDevice",
+    "BlockingDevices",
+    "BlockingGateway",
+    "BlockingGateways",
+    "BlockingTimeline",
+    "Device",
+    "Devices",
+    "ExternalGateway",
+    "FakeDevice",
+    "Gateway",
+    "Gateways",
+    "OwnGateway",
+    "Timeline",
+]
+
+
+AnyTimeline: TypeAlias = Timeline | BlockingTimeline
+"""Of an async test, or of a plain one."""
+
+
+class Devices(Protocol):
+    """``ws_devices`` of an async test; see `pytest_wsdevice.stage.Stage.device`."""
+
+    async def __call__(
+        self, name: str = "", *, online: bool = True, like: FakeDevice | None = None, **options: Any
+    ) -> FakeDevice:
+        """Make a device of the test's gateway."""
+        ...
+
+
+class Gateways(Protocol):
+    """``ws_gateways`` of an async test; see `pytest_wsdevice.stage.Stage.another_gateway`."""
+
+    async def __call__(self, **sections: dict[str, Any]) -> OwnGateway:
+        """Start a gateway besides."""
+        ...
+
+
+class BlockingDevices(Protocol):
+    """``ws_devices`` of a plain test."""
+
+    def __call__(
+        self, name: str = "", *, online: bool = True, like: BlockingDevice | None = None, **options: Any
+    ) -> BlockingDevice:
+        """Make a device of the test's gateway."""
+        ...
+
+
+class BlockingGateways(Protocol):
+    """``ws_gateways`` of a plain test."""
+
+    def __call__(self, **sections: dict[str, Any]) -> BlockingGateway:
+        """Start a gateway besides."""
+        ...
