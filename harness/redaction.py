@@ -37,4 +37,4 @@ class Redactor:
         """Return the text without secrets."""
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, MASK)
-        return redact(_NAMED.sub(rf"\1{MASK}", text))
+        return _NAMED.sub(rf"\1{MASK}", redact(text))

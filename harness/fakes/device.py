@@ -300,6 +300,10 @@ class FakeDevice(Device):
             raise ExpectationFailed(self.name, "a close", timeout, self._state(), self._inbox.unread)
         return code
 
+    def forget_unread(self) -> None:
+        """Forget the messages that nobody has taken."""
+        self._inbox.clear()
+
     @property
     def received(self) -> tuple[Message, ...]:
         """The latest messages that came, read or not, over all connections, oldest first; at most `KEPT`."""

@@ -11,6 +11,7 @@ import pytest
 from websockets.frames import Opcode
 
 from gateway.observe.events import ConnectionClosed, DeviceOffline, HandoverEnded
+from harness.device import LinkView, Settings
 from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected
 from harness.fakes.device import FakeDevice
 from harness.fakes.inbox import KEPT
@@ -391,4 +392,168 @@ async def test_watch(stubs: Stubs):
         (True, Opcode.PONG, b"p"),
         (False, Opcode.BINARY, b"opus"),
         (False, Opcode.CLOSE, b"\x03\xf4bye"),
+    ]
+
+
+# --- a device like any other, and a poor one ------------------------------------------------------------------------
+
+
+async def test_polite_close(gateway: Watched):
+    """On request it leaves with a Close frame, which the gateway answers."""
+    async with FakeDevice(gateway.websocket_url, MAC) as device:
+        await device.close(1001, "bye")
+
+        assert device.close_code == 1001
+        ended = await gateway.saw(ConnectionClosed)
+        assert isinstance(ended, ConnectionClosed)
+        assert (ended.code, ended.by) == (1001, "peer")
+
+
+async def test_polite_close_is_not_answered(stubs: Stubs):
+    """A gateway that does not answer a Close is told so, and the socket is gone."""
+    device = FakeDevice(stubs.url, MAC)
+    stub = await stubs.meet(device)
+
+    with pytest.raises(ExpectationFailed, match="expected the gateway to answer its Close"):
+        await device.close(timeout=0.05)
+    await asyncio.wait_for(device.closed.wait(), SOON)
+    assert (await stub.read_frame())[0] is Opcode.CLOSE
+
+
+async def test_expect_nothing(stubs: Stubs):
+    """Absence is waited for; what comes, or has come, is a failure that shows it."""
+    device = FakeDevice(stubs.url, MAC)
+    stub = await stubs.meet(device)
+    await device.expect_nothing("pong", 0.01)
+    stub.send({"type": "pong", "id": 1})
+
+    with pytest.raises(ExpectationFailed, match=r'no such thing as a message "pong".*it came\n.*\n.*"id":1'):
+        await device.expect_nothing("pong", SOON)
+    await device.aclose()
+    await device.expect_nothing("pong", SOON)  # at once: nothing can come any more
+
+
+async def test_power(gateway: Watched):
+    """Without power it is silent and cannot connect; the gateway is not told. With power it can again."""
+    async with FakeDevice(gateway.websocket_url, MAC) as device:
+        await device.power_off()
+        await device.power_off()
+        with pytest.raises(NotConnected, match="has vanished"):
+            await device.send({"type": "ping"})
+        with pytest.raises(Misuse, match="to have power"):
+            await device.connect()
+        assert not [event for event in gateway.events if isinstance(event, DeviceOffline)]
+        await device.power_on()
+        await device.power_on()
+        await device.go_online()
+        await device.send({"type": "ping"})
+        assert await device.expect("pong") == {"type": "pong"}
+
+
+async def test_reset(gateway: Watched):
+    """After a reset it opens a new socket; the old one is left to the gateway, which hands the route over."""
+    async with FakeDevice(gateway.websocket_url, MAC) as device:
+        session = device.session_id
+        await device.reset()
+
+        assert device.session_id == session
+        assert await gateway.saw(HandoverEnded)
+        await device.send({"type": "ping"})
+        assert await device.expect("pong") == {"type": "pong"}
+
+
+async def test_provision(stubs: Stubs):
+    """Other settings are in force from the next connection on."""
+    device = FakeDevice("ws://nowhere.invalid/", MAC)
+    await device.provision(Settings(stubs.url, token="t0k", framing=3))
+    stub = await stubs.meet(device)
+    await device.aclose()
+
+    assert b"Authorization: Bearer t0k\r\n" in stub.request
+    assert b"Protocol-Version: 3\r\n" in stub.request
+
+
+async def test_headers(stubs: Stubs):
+    """Headers of the upgrade request can be other than the firmware's, or left out."""
+    device = FakeDevice(stubs.url, MAC, headers={"Client-Id": None, "Origin": "http://page"})
+    stub = await stubs.meet(device)
+    await device.aclose()
+
+    assert b"Client-Id" not in stub.request
+    assert b"Origin: http://page\r\n" in stub.request
+
+
+def test_clone():
+    """A clone has the id and the settings of the other, a name of its own, and what is given."""
+    one = FakeDevice("ws://h/", MAC, token="t", framing=2, features={"aec": True}, acks=False)
+    other = one.clone("other", framing=3)
+
+    assert (other.device_id, other.client_id, other.token, other.features, other.acks) == (
+        one.device_id,
+        one.client_id,
+        one.token,
+        one.features,
+        one.acks,
+    )
+    assert (one.name, other.name, one.framing, other.framing) == (MAC, "other", 2, 3)
+
+
+async def test_control_ping(stubs: Stubs):
+    """It can send a control ping, and nothing else that is no message."""
+    device = FakeDevice(stubs.url, MAC)
+    stub = await stubs.meet(device)
+    await device.send_ping(b"p")
+    await device.send_bytes(b"\x89\x80\x00\x00\x00\x00")
+
+    assert await stub.read_frame() == (Opcode.PING, b"p")
+    assert await stub.read_frame() == (Opcode.PING, b"")
+    await device.aclose()
+
+
+async def test_reads_slowly(stubs: Stubs):
+    """A slow reader takes so many bytes a second; all of it arrives in the end."""
+    device = FakeDevice(stubs.url, MAC, reads_bytes_per_second=2_000_000)
+    stub = await stubs.meet(device)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(100):
+        stub.send({"type": "n", "n": number, "x": "x" * 4000})
+    for number in range(100):
+        await device.expect("n", SOON, n=number)
+
+    assert loop.time() - began >= 0.15  # 400 kB, of which the last read is not waited for
+    await device.aclose()
+
+
+async def test_view(gateway: Watched):
+    """What the gateway knows of it is asked of whoever made it; a device of a gateway seen from outside says so."""
+    view = LinkView(present=True, session="s", connections=1, arrivals=1, close_code=None)
+    asked: list[str] = []
+    device = FakeDevice(gateway.websocket_url, MAC, view=lambda device: (asked.append(device), view)[1])
+
+    assert (device.link, asked) == (view, [MAC])
+    with pytest.raises(Misuse, match="seen from outside"):
+        FakeDevice(gateway.websocket_url, MAC).link  # noqa: B018 - it raises
+
+
+async def test_what_happens_is_shown(gateway: Watched):
+    """Its life is shown beside the frames; what a test does to it is marked as a fault."""
+    seen: list[Happened] = []
+    device = FakeDevice(
+        gateway.websocket_url,
+        MAC,
+        name="kitchen",
+        watch=lambda one: seen.append(one) if isinstance(one, Happened) else None,
+    )
+    await device.go_online()
+    device.cut()
+    await asyncio.wait_for(device.closed.wait(), SOON)
+    device.cut()  # nothing to cut any more
+
+    assert {one.device for one in seen} == {"kitchen"}
+    assert [(one.what, one.fault) for one in seen] == [
+        ("connects", False),
+        ("is connected: 101", False),
+        ("cuts its connection: end of TCP, no Close frame", True),
+        ("has lost its connection: ended with 1006", False),
     ]
