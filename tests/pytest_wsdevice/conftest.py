@@ -1,0 +1,26 @@
+"""Runs of pytest within a test, each with a configuration of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Run:
+    """Run pytest on a test file; ``settings`` are lines of pytest.toml, ``other`` further files by their names."""
+
+    def run(
+        test: str, *arguments: str, settings: str = "", mode: str = "strict", other: Any = None
+    ) -> pytest.RunResult:
+        lines = ["[pytest]", f'asyncio_mode = "{mode}"', 'asyncio_default_fixture_loop_scope = "function"', settings]
+        pytester.path.joinpath("pytest.toml").write_text("\n".join(lines))
+        pytester.makepyfile(test_it=test, **(other or {}))
+        # the plugins of the outer run that would get into each other's way: one process, two runs
+        return pytester.runpytest("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov", *arguments)
+
+    return run
