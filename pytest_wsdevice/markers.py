@@ -30,8 +30,10 @@ def check_markers(item: pytest.Item) -> None:
     Raises:
         pytest.UsageError: one of them is used wrongly.
     """
-    gateway_config(item)
     needs(item)
+    sections, _ = gateway_config(item)
+    if sections:
+        _check_settings(item, sections)
 
 
 def gateway_config(item: pytest.Item) -> tuple[dict[str, dict[str, Any]], bool]:
@@ -70,8 +72,20 @@ def needs(item: pytest.Item) -> list[str]:
     return list(found)
 
 
-def _capabilities() -> set[str]:
+def _check_settings(item: pytest.Item, sections: dict[str, dict[str, Any]]) -> None:
     # here and not above: whoever has the plugin installed and does not use it should not load a gateway
+    from gateway.config import Config  # noqa: PLC0415
+    from pytest_wsdevice.stage import configured  # noqa: PLC0415
+
+    try:
+        configured(Config(), sections)
+    except pytest.UsageError as error:
+        marker = item.get_closest_marker("ws_gateway_config")
+        assert marker is not None
+        raise _wrong(item, marker, str(error)) from None
+
+
+def _capabilities() -> set[str]:
     from harness.device import Capability  # noqa: PLC0415
     from harness.gateways import GatewayCapability  # noqa: PLC0415
 

@@ -22,6 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, register markers, and the fixtures."""
     chosen = config.stash[options.OPTIONS] = options.read_options(config)
     markers.add_markers(config)
+    if chosen.faulty or chosen.gateway_config is not None:
+        from pytest_wsdevice import stage  # noqa: PLC0415 - it loads a gateway
+
+        stage.check_options(chosen)
     if find_spec("pytest_asyncio") is None:
         from pytest_wsdevice import missing as fixtures  # noqa: PLC0415
     else:

@@ -18,11 +18,14 @@ from gateway.errors import ConfigurationError
 from gateway.identity import device_id
 from harness.blocking import BlockingDevice, BlockingGateway, BlockingTimeline, LoopThread
 from harness.device import LinkView
+from harness.errors import Misuse
 from harness.fakes.device import FakeDevice
 from harness.gateways import ExternalGateway, GatewayUnderTest, OwnGateway
 from harness.simulation.loop import SimulatedLoop
 from harness.timeline import Timeline
 from pytest_wsdevice.options import Options
+
+_ADDRESSES = ("host", "ws_port", "http_port")  # a gateway of a test has others than those of its settings
 
 
 class Stage:
@@ -60,8 +63,16 @@ class Stage:
             self.timeline.redactor.add(self._main.config.auth.key)
         return self._main
 
-    async def another_gateway(self, **sections: Mapping[str, Any]) -> OwnGateway:
+    async def another_gateway(
+        self, parts: Mapping[str, Any] | None = None, /, **sections: Mapping[str, Any]
+    ) -> OwnGateway:
         """Start a gateway of this package besides, with state of its own; ``sections`` add to those of the test.
+
+        It has free ports of 127.0.0.1, unless ``server`` asks for a ``host``, ``ws_port`` or ``http_port``.
+
+        Args:
+            parts: an application's: what `gateway.app.Gateway` takes besides its settings, such as ``handlers``.
+            **sections: settings.
 
         Raises:
             CannotListen: a port that was asked for is taken.
@@ -69,7 +80,10 @@ class Stage:
         config = configured(self._base(), {**self._sections, **sections})
         number = len(self._gateways)
         state = self._directory / f"gateway-{number}"
-        gateway = OwnGateway(config, state, observers=[self.timeline.event], network=_network())
+        listens = {name: value for name, value in sections.get("server", {}).items() if name in _ADDRESSES}
+        gateway = OwnGateway(
+            config, state, listens=listens, observers=[self.timeline.event], network=_network(), **(parts or {})
+        )
         await gateway.start()
         self._gateways.append(gateway)
         return gateway
@@ -151,9 +165,11 @@ class BlockingStage:
         """Return the gateway of the test, which is started at the first call."""
         return BlockingGateway(self._thread.run(self._stage.gateway()), self._thread)
 
-    def another_gateway(self, **sections: Mapping[str, Any]) -> BlockingGateway:
+    def another_gateway(
+        self, parts: Mapping[str, Any] | None = None, /, **sections: Mapping[str, Any]
+    ) -> BlockingGateway:
         """Start a gateway besides; see `Stage.another_gateway`."""
-        return BlockingGateway(self._thread.run(self._stage.another_gateway(**sections)), self._thread)
+        return BlockingGateway(self._thread.run(self._stage.another_gateway(parts, **sections)), self._thread)
 
     def device(
         self, name: str = "", *, online: bool = True, like: BlockingDevice | None = None, **options: Any
@@ -170,6 +186,22 @@ class BlockingStage:
             self._thread.run(self._stage.aclose())
         finally:
             self._thread.__exit__(None, None, None)
+
+
+def check_options(options: Options) -> None:
+    """Look at what options name, before any test runs.
+
+    Raises:
+        pytest.UsageError: the gateway's configuration has faults, or there is no such defect.
+    """
+    base_config(options)
+    if options.faulty:
+        from harness.faulty.twins import twin  # noqa: PLC0415 - only for those who ask for one
+
+        try:
+            twin(options.faulty)
+        except Misuse as error:
+            raise pytest.UsageError(f"--ws-faulty: {error}") from None
 
 
 def base_config(options: Options) -> Config:
@@ -194,15 +226,11 @@ def configured(config: Config, sections: Mapping[str, Mapping[str, Any]]) -> Con
     """
     for name, settings in sections.items():
         if name not in config.__struct_fields__:
-            raise pytest.UsageError(
-                f"ws_gateway_config: expected a section of gateway.toml ({', '.join(config.__struct_fields__)}), "
-                f"got {name!r}"
-            )
+            raise pytest.UsageError(f"a section of gateway.toml ({', '.join(config.__struct_fields__)}), got {name!r}")
         section = getattr(config, name)
         if unknown := set(settings).difference(section.__struct_fields__):
             raise pytest.UsageError(
-                f"ws_gateway_config: expected settings of [{name}] ({', '.join(section.__struct_fields__)}), "
-                f"got {', '.join(sorted(unknown))}"
+                f"settings of [{name}] ({', '.join(section.__struct_fields__)}), got {', '.join(sorted(unknown))}"
             )
         config = msgspec.structs.replace(config, **{name: msgspec.structs.replace(section, **settings)})
     return config

@@ -9,6 +9,11 @@ import pytest
 
 Run = Callable[..., pytest.RunResult]
 
+ALLURE = ("-p", "allure_pytest.plugin")
+"""Arguments that load Allure's plugin, which is not loaded otherwise."""
+OTHERS = ("randomly", "cacheprovider", "cov", "allure_pytest", "pytest_embedded", "anyio")
+"""Plugins that a run within a test does without, unless the test is about them."""
+
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
@@ -20,7 +25,7 @@ def run(pytester: pytest.Pytester) -> Run:
         lines = ["[pytest]", f'asyncio_mode = "{mode}"', 'asyncio_default_fixture_loop_scope = "function"', settings]
         pytester.path.joinpath("pytest.toml").write_text("\n".join(lines))
         pytester.makepyfile(test_it=test, **(other or {}))
-        # the plugins of the outer run that would get into each other's way: one process, two runs
-        return pytester.runpytest("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov", *arguments)
+        without = [argument for name in OTHERS for argument in ("-p", f"no:{name}")]
+        return pytester.runpytest(*without, *arguments)
 
     return run
