@@ -6,14 +6,57 @@ import asyncio
 import math
 import os
 import signal
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
-from harness.fakes.fleet import Fleet, Tally
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
+
+from gateway.exit_codes import ExitCode
+from gateway.identity import device_id
+from gateway.observe.clock import wall_clock
+from gateway.protocol.tokens import mint
+from harness.errors import Misuse
+from harness.fakes.fleet import Fleet, Tally, Traffic
 
 REFRESH, LINE_EVERY = 0.5, 5.0
 """Seconds between two looks: of the table on a terminal, and of lines in a pipe or a file."""
 _SHOWN_ERRORS = 5  # kinds, the most frequent; the summary has them all
+
+
+def fake(
+    url: str,
+    count: int,
+    *,
+    traffic: Traffic,
+    every: float,
+    connects_per_second: float,
+    seconds: float | None,
+    key_file: str | None,
+) -> int:
+    """Run ``wsdevice fake`` and return its exit code: 0, or 1 where no device was ever online; 2: wrong arguments."""
+    try:
+        parse_uri(url)
+        fleet = Fleet(
+            url,
+            count,
+            traffic=traffic,
+            every=every,
+            connects_per_second=connects_per_second,
+            token=None if key_file is None else _minting(Path(key_file).read_text(encoding="utf-8").strip()),
+        )
+    except (InvalidURI, Misuse, OSError, UnicodeDecodeError) as error:
+        print(f"wsdevice: {error}", file=sys.stderr)
+        return ExitCode.CANNOT_START
+    asyncio.run(run(fleet, seconds=seconds, out=sys.stdout))
+    return ExitCode.OK if fleet.tally.arrivals else ExitCode.FAILED
+
+
+def _minting(key: str) -> Callable[[str, str], str]:
+    return lambda device, client: mint(key, client, device_id(device), wall_clock())
 
 
 async def run(fleet: Fleet, *, seconds: float | None, out: TextIO) -> None:

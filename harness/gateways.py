@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -97,8 +97,9 @@ class OwnGateway:
     It may be stopped and started again: with the same ports and the same state, as after a restart of its machine.
 
     Args:
-        config: its settings; ports and state directory are replaced.
+        config: its settings; addresses, ports and state directory are replaced.
         state: its state directory.
+        listens: ``host``, ``ws_port`` or ``http_port`` of its own; else it has free ports of 127.0.0.1.
         observers: are shown its events, over all restarts.
         network: makes its network, at each start; None: sockets on loopback.
         options: further arguments of `Gateway`.
@@ -114,12 +115,13 @@ class OwnGateway:
         config: Config,
         state: Path,
         *,
+        listens: Mapping[str, Any] | None = None,
         observers: Iterable[Observer] = (),
         network: Callable[[ServerConfig], Network] | None = None,
         clock: WallClock = wall_clock,
         **options: Any,
     ) -> None:
-        own = {"host": ["127.0.0.1"], "ws_port": 0, "http_port": 0, "state_dir": str(state)}
+        own = {"host": ["127.0.0.1"], "ws_port": 0, "http_port": 0, **(listens or {}), "state_dir": str(state)}
         self.config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **own))
         self.running: Gateway | None = None
         self._observers = tuple(observers)

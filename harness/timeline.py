@@ -29,8 +29,8 @@ E = TypeVar("E", bound=Event)
 
 KEPT = 50_000
 """Entries of one timeline; past it the oldest are dropped and counted: the last minutes say most about a failure."""
-SHOWN_SECONDS = 5.0
-"""Before the failure, in a listing."""
+SHOWN_SECONDS = 10.0
+"""Before the failure, in a listing: twice as long as a device waits for a message, or what led to it is left out."""
 SHOWN_ENTRIES = 60
 """In a listing, the last ones: a terminal's worth."""
 COLUMNS = 120
@@ -118,7 +118,7 @@ class Timeline:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    def events(self, kind: type[E], **facts: Any) -> list[E]:
+    def events(self, kind: type[E], /, **facts: Any) -> list[E]:
         """Return the gateway's events of one kind with these facts, in order."""
         found = (entry.fact for entry in self._entries if entry.kind == "event")
         return [event for event in found if isinstance(event, kind) and _has(event, facts)]
@@ -134,7 +134,7 @@ class Timeline:
             and (sent is None or frame.sent == sent)
         ]
 
-    async def expect_event(self, kind: type[E], timeout: float = 5.0, **facts: Any) -> E:
+    async def expect_event(self, kind: type[E], /, timeout: float = 5.0, **facts: Any) -> E:
         """Wait until the gateway has reported such an event, and return the first.
 
         Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from pytest_wsdevice.stage import BlockingStage, Stage
 
 
+@pytest.fixture
+def ws_gateway_parts() -> dict[str, Any]:
+    """What an application adds to its gateways, to be overridden: ``return {"handlers": [...]}``."""
+    return {}
+
+
 @pytest_asyncio.fixture(loop_scope="function")
 async def ws_stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ws_gateway_parts: dict[str, Any]
 ) -> AsyncIterator[Stage | BlockingStage]:
     """What the other fixtures have in common: the gateways, devices and timeline of this test, and their end."""
     from pytest_wsdevice.stage import BlockingStage, Stage  # noqa: PLC0415 - who has no such test loads no gateway
@@ -33,7 +39,7 @@ async def ws_stage(
     is_async = inspect.iscoroutinefunction(inspect.unwrap(request.function))
     sections, _ = gateway_config(request.node)
     kind = Stage if is_async else BlockingStage
-    stage = kind(request.config.stash[OPTIONS], tmp_path_factory.mktemp("ws"), sections)
+    stage = kind(request.config.stash[OPTIONS], tmp_path_factory.mktemp("ws"), sections, ws_gateway_parts)
     request.node.stash[TIMELINE] = stage.timeline
     yield stage
     if isinstance(stage, Stage):

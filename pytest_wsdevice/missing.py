@@ -15,4 +15,4 @@ def ws_gateway() -> NoReturn:
     raise pytest.UsageError(_TEXT)
 
 
-ws_stage = ws_timeline = ws_gateways = ws_devices = ws_device = ws_gateway
+ws_stage = ws_gateway_parts = ws_timeline = ws_gateways = ws_devices = ws_device = ws_gateway

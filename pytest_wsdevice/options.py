@@ -75,7 +75,7 @@ SETTINGS = (
         "",
         "Where the timelines of failed tests are written as JSON lines; default: pytest's temporary directory.",
     ),
-    Setting("ws_timeline_seconds", "N", "5", "Seconds before the failure that the terminal shows of a timeline."),
+    Setting("ws_timeline_seconds", "N", "10", "Seconds before the failure that the terminal shows of a timeline."),
 )
 
 

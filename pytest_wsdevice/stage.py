@@ -35,13 +35,21 @@ class Stage:
         options: of the run.
         directory: where the gateways' state goes.
         sections: settings that the test asks for, by section.
+        parts: an application's: what `gateway.app.Gateway` takes besides its settings, such as ``handlers``.
 
     Attributes:
         timeline: of the test.
     """
 
-    def __init__(self, options: Options, directory: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        directory: Path,
+        sections: Mapping[str, Mapping[str, Any]],
+        parts: Mapping[str, Any],
+    ) -> None:
         self.timeline = Timeline()
+        self._parts = parts
         self._options = options
         self._directory = directory
         self._sections = sections
@@ -71,7 +79,7 @@ class Stage:
         It has free ports of 127.0.0.1, unless ``server`` asks for a ``host``, ``ws_port`` or ``http_port``.
 
         Args:
-            parts: an application's: what `gateway.app.Gateway` takes besides its settings, such as ``handlers``.
+            parts: of an application, beside those of the test's gateway.
             **sections: settings.
 
         Raises:
@@ -81,9 +89,9 @@ class Stage:
         number = len(self._gateways)
         state = self._directory / f"gateway-{number}"
         listens = {name: value for name, value in sections.get("server", {}).items() if name in _ADDRESSES}
-        gateway = OwnGateway(
-            config, state, listens=listens, observers=[self.timeline.event], network=_network(), **(parts or {})
-        )
+        parts = {**self._parts, **(parts or {})}
+        observers = [self.timeline.event, *parts.pop("observers", ())]
+        gateway = OwnGateway(config, state, listens=listens, observers=observers, network=_network(), **parts)
         await gateway.start()
         self._gateways.append(gateway)
         return gateway
@@ -155,10 +163,16 @@ class BlockingStage:
         timeline: of the test.
     """
 
-    def __init__(self, options: Options, directory: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        directory: Path,
+        sections: Mapping[str, Mapping[str, Any]],
+        parts: Mapping[str, Any],
+    ) -> None:
         self._thread = LoopThread()
         self._thread.__enter__()
-        self._stage = self._thread.call(lambda: Stage(options, directory, sections))
+        self._stage = self._thread.call(lambda: Stage(options, directory, sections, parts))
         self.timeline = BlockingTimeline(self._stage.timeline, self._thread)
 
     def gateway(self) -> BlockingGateway:

@@ -1,52 +1,76 @@
-"""Each faulty twin is found by the scenarios that are meant to, with a message that names its defect, and no other."""
+"""Each faulty twin is found by the scenarios that are meant to, with a message that names its defect, and by no other.
+
+And each scenario finds one: a check that nothing makes fail is none.
+"""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
-from xml.etree import ElementTree
+from collections.abc import Iterator
 
 import pytest
 
-from harness.faulty.twins import Twin, twins
+from harness.errors import Misuse
+from harness.faulty.twins import Twin, by_subject, twin, twins
+from tests.conformance.suite import LONGEST, Outcomes, Runs
+from tests.docs.test_generated_in_docs import scenarios
 
-CONFORMANCE = "pytest_wsdevice.conformance"
-LONGEST = 240
-"""Seconds for one run of the suite: a few on a simulated network, some forty over sockets, on a busy machine more."""
+TWINS = twins()
 
 
-def outcomes(tmp_path: Path, *arguments: str) -> dict[str, str | None]:
-    """Run the suite; return each scenario that ran with the text of its failure, None where it passed."""
-    report = tmp_path / "report.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--pyargs",
-        CONFORMANCE,
-        "-q",
-        "-p",
-        "no:randomly",
-        "-p",
-        "no:cacheprovider",
-    ]
-    (tmp_path / "pytest.toml").write_text('[pytest]\nasyncio_default_fixture_loop_scope = "function"\n')
-    ended = subprocess.run(
-        [*command, f"--junitxml={report}", f"--rootdir={tmp_path}", "-c", str(tmp_path / "pytest.toml"), *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
-    assert ended.returncode in {0, 1}, ended.stdout + ended.stderr
-    found: dict[str, str | None] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        if case.find("skipped") is not None:
-            continue
-        bad = case.find("failure") if case.find("failure") is not None else case.find("error")
-        name = f"{case.attrib['classname'].rpartition('.')[2]}.py::{case.attrib['name'].removesuffix('[sim]')}"
-        found[name] = None if bad is None else f"{bad.get('message')}\n{bad.text}"
-    return found
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """The suite on each twin that this run looks at."""
+    asked = {item.callspec.params["name"] for item in request.session.items if item.function is test_twin_is_found}
+    wanted = {name: ("--ws-faulty", name, "--ws-network", one.network) for name, one in TWINS.items() if name in asked}
+    begun = Runs(wanted)
+    yield begun
+    begun.close()
+
+
+def expected(one: Twin, outcomes: Outcomes) -> set[str]:
+    """The scenarios that must fail: those that are named, in all their variants where none is named."""
+    return {name for name in outcomes if name in one.found_by or name.partition("[")[0] in one.found_by}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LONGEST * 2)
+@pytest.mark.parametrize("name", TWINS)
+def test_twin_is_found(runs: Runs, name: str):
+    """The scenarios that fail are those that are meant to, and each says what is wrong."""
+    one = TWINS[name]
+
+    outcomes = runs.outcomes(name)
+
+    failed = {scenario: text for scenario, text in outcomes.items() if text is not None}
+    assert set(failed) == expected(one, outcomes), "\n\n".join(failed.values())
+    named = {scenario.partition("[")[0] for scenario in one.found_by}
+    assert named == {scenario.partition("[")[0] for scenario in failed}, "a scenario that is named did not run"
+    wordless = [text for text in failed.values() if not re.search(one.message, text)]
+    assert wordless == [], f"expected messages that match {one.message!r}"
+
+
+def test_each_scenario_finds_a_twin():
+    """No scenario passes on all twins."""
+    found = {scenario.partition("[")[0] for one in TWINS.values() for scenario in one.found_by}
+
+    assert [f"{file}::{name}" for file, name, _ in scenarios() if f"{file}::{name}" not in found] == []
+
+
+def test_twins_say_what_is_wrong():
+    """Each has a sentence, and is found by something."""
+    assert [one.name for one in TWINS.values() if not (one.says.endswith(".") and one.found_by and one.message)] == []
+    assert len(TWINS) >= 20
+
+
+def test_subjects():
+    """Every subject has twins, and every twin its subject."""
+    assert all(found for _, found in by_subject())
+    assert sum(len(found) for _, found in by_subject()) == len(TWINS)
+
+
+def test_unknown_twin():
+    """A name that is misspelt gets the one that was meant."""
+    name = next(iter(TWINS))
+    with pytest.raises(Misuse, match=rf"did you mean {name}\?"):
+        twin(name + "x")

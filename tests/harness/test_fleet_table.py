@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
+import signal
+from pathlib import Path
 
 import pytest
 
+from gateway.config import AuthConfig, Config
+from harness.cli import main
 from harness.fakes.fleet import Fleet, Tally
 from harness.fleet_table import LINE_EVERY, REFRESH, Table, run
+from harness.gateways import OwnGateway
 from harness.simulation.loop import SimulatedLoop
 from harness.simulation.loop import run as simulate
-from tests.harness.fakes.test_fleet import gateway
+from tests.harness.fakes.test_fleet import KEY, gateway
+from tests.process import LONG, environment, started
+from tests.process import run as run_program
 
 
 class Terminal(io.StringIO):
@@ -93,3 +101,49 @@ def test_run():
     assert second.startswith("10 s: 10 of 10 connected, ")
     assert rest[0] == "devices:  10 for 12.0 s, 10 online at the end, 10 arrivals"
     assert rest[-1] == "errors:   0"
+
+
+class TestCommand:
+    """``wsdevice fake``, as it is called."""
+
+    async def test_until_a_signal(self, tmp_path: Path):
+        """Devices connect and talk until Ctrl-C, which ends them with a summary."""
+        gateway = OwnGateway(Config(auth=AuthConfig(enabled=True, key=KEY)), tmp_path / "state")
+        await gateway.start()
+        (tmp_path / "key").write_text(KEY + "\n")
+        arguments = "--url", gateway.url, "--count", "20", "--every", "0.2", "--key-file", str(tmp_path / "key")
+        async with started("-m", "harness", "fake", *arguments, env=environment(tmp_path)) as process:
+            async with asyncio.timeout(LONG):
+                while len(gateway.gateway.registry) < 20:  # noqa: ASYNC110 - it sets no event
+                    await asyncio.sleep(0.01)
+            process.signal(signal.SIGINT)
+            ended = await process.end()
+        await gateway.stop()
+
+        assert (ended.code, ended.err) == (0, "")
+        assert re.match(r"devices:  20 for \d+\.\d s, 20 online at the end, 20 arrivals\nmessages: ", ended.out)
+        assert ended.out.endswith("errors:   0\n")
+
+    async def test_nobody_there(self, tmp_path: Path):
+        """Where no device was ever online, that is the exit code, and the summary says why."""
+        arguments = "--url", "ws://127.0.0.1:1/", "--seconds", "0.3"
+        ended = await run_program("-m", "harness", "fake", *arguments, env=environment(tmp_path))
+
+        assert (ended.code, ended.err) == (1, "")
+        assert "cannot connect: Connection refused" in ended.out
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--url", "http://h/"), "http://h/ isn't a valid URI"),
+            (("--url", "ws://h/", "--count", "0"), "expected from 1 to 65,536 devices, got 0"),
+            (("--url", "ws://h/", "--every", "0"), "expected times and rates above 0"),
+            (("--url", "ws://h/", "--key-file", "nowhere"), "No such file or directory: 'nowhere'"),
+        ],
+    )
+    def test_wrong_arguments(self, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str):
+        """What is wrong is said in one line."""
+        assert main(["fake", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("wsdevice: ")
+        assert words in err
