@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: this gateway as shipped beside a bare `websockets` JSON router, interleaved, in one run.
+"""This gateway as shipped beside a bare websockets JSON router, interleaved, in one run.
 
 Rates depend on the machine and on what else it does; the ratio of the two, round by round, is the figure to keep.
 """

@@ -123,7 +123,7 @@ class Gateway:
             self.observers,
             snapshots,
             self.workers.run,
-            self._courier.leave_summary,
+            self._courier.send_summary,
             summarizer,
             clock,
         )
@@ -294,12 +294,20 @@ class Gateway:
         return reasons
 
     async def purge_mailbox(self, device: DeviceId) -> int:
-        """Empty a device's mailbox and, if it is present, close it with 4010; return how many letters are gone."""
-        count = await self._mailbox.purge(device)
+        """Close a device with 4010, if it is present, and empty its mailbox; return how many letters are gone.
+
+        What was in flight to it goes, too. It is finished even when the caller is cancelled, which may be a handler of
+        the device.
+        """
+        return await to_its_end(self._purge(device))
+
+    async def _purge(self, device: DeviceId) -> int:
         session = self.registry.get(device)
         if session is not None:
-            session.channel.connection.close(CloseCode.MAILBOX_KICK, "the mailbox was emptied")
-        return count
+            connection = session.channel.connection
+            connection.close(CloseCode.MAILBOX_KICK, "the mailbox is emptied")
+            await connection.wait_closed()  # what was in flight is on its way to the mailbox then, ahead of us
+        return await self._mailbox.purge(device)
 
     # --- going down ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,21 +24,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gateway", description="The WebSocket gateway for ESP32 devices.")
     parser.add_argument("--version", action="version", version=f"wsdevice {__version__}")
     add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
-    return run(parser.parse_args(arguments))
+    return run(parser.parse_args(arguments), gateway_command)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the gateway's commands to a command line."""
     config = argparse.ArgumentParser(add_help=False)
-    config.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        default=None,
-        help="TOML file; default: $WSDEVICE_CONFIG, else only the environment and the defaults",
-    )
+    _add_config(config)
     commands.add_parser("serve", parents=[config], help="run the gateway until SIGTERM or Ctrl-C")
-    commands.add_parser("check-config", parents=[config], help="check the configuration and list every fault")
+    check = commands.add_parser("check-config", help="check the configuration and list every fault")
+    either = check.add_mutually_exclusive_group()
+    _add_config(either)
+    either.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the same as --config FILE")
     token = commands.add_parser("token", parents=[config], help="mint a token for a device")
     token.add_argument("device", metavar="DEVICE", help="its id, as in its Device-Id header (usually the MAC)")
     token.add_argument("--client-id", default="", help="its Client-Id header; default: none")
@@ -53,12 +50,42 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     purge.add_argument("device", metavar="DEVICE")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command that was parsed."""
+def _add_config(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="TOML file; default: $WSDEVICE_CONFIG, else only the environment and the defaults",
+    )
+
+
+def run(arguments: argparse.Namespace, command: Callable[[argparse.Namespace], int]) -> int:
+    """Run the command that was parsed; return its exit code.
+
+    Ctrl-C before anything has begun is an end without a traceback, and so is a reader of the output that has gone.
+    """
+    try:
+        code = command(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # the interpreter flushes them once more when it ends
+            os.dup2(nowhere, stream.fileno())
+        return ExitCode.FAILED
+    return code
+
+
+def gateway_command(arguments: argparse.Namespace) -> int:
+    """Do what one of the gateway's commands is to do; return its exit code."""
     from gateway.config_file import load  # noqa: PLC0415 - loaded when called, as below
     from gateway.errors import BadDeviceId, ConfigurationError  # noqa: PLC0415
 
-    path = arguments.config or (Path(os.environ["WSDEVICE_CONFIG"]) if os.environ.get("WSDEVICE_CONFIG") else None)
+    path = getattr(arguments, "file", None) or arguments.config
+    if path is None and os.environ.get("WSDEVICE_CONFIG"):
+        path = Path(os.environ["WSDEVICE_CONFIG"])
     try:
         loaded = load(path, os.environ)
     except ConfigurationError as error:
@@ -116,12 +143,14 @@ def _mailbox(loaded: LoadedConfig, arguments: argparse.Namespace) -> int:
     from gateway.observe.clock import wall_clock  # noqa: PLC0415
     from gateway.peer import mailbox_cli  # noqa: PLC0415
 
-    path = loaded.config.mailbox_path
+    path, out, err = loaded.config.mailbox_path, sys.stdout, sys.stderr
     device = device_id(arguments.device) if arguments.device else None
     if arguments.action == "list":
-        return mailbox_cli.list_devices(path, device, now=wall_clock(), out=sys.stdout, err=sys.stderr)
-    assert device is not None, "the parser asks for it"
-    if arguments.action == "show":
-        bodies = arguments.bodies
-        return mailbox_cli.show(path, device, bodies=bodies, now=wall_clock(), out=sys.stdout, err=sys.stderr)
-    return mailbox_cli.purge(path, device, out=sys.stdout, err=sys.stderr)
+        failed = mailbox_cli.list_devices(path, device, now=wall_clock(), out=out, err=err)
+    else:
+        assert device is not None, "the parser asks for it"
+        if arguments.action == "show":
+            failed = mailbox_cli.show(path, device, bodies=arguments.bodies, now=wall_clock(), out=out, err=err)
+        else:
+            failed = mailbox_cli.purge(path, device, out=out, err=err)
+    return ExitCode.MAILBOX if failed else ExitCode.OK

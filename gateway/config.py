@@ -24,7 +24,11 @@ class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[
         list[str],
-        Meta(min_length=1, description="Addresses to listen on; beyond loopback `auth.key` is required."),
+        Meta(
+            min_length=1,
+            description="Addresses to listen on; beyond loopback `auth.key` is required.",
+            extra={"expected": "a list of 1 or more addresses or host names, without port or brackets"},
+        ),
     ] = field(default_factory=lambda: ["127.0.0.1", "::1"])
     ws_port: Annotated[int, Meta(ge=0, le=65535, description="WebSocket port; 0 lets the system choose.")] = 8000
     http_port: Annotated[

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from gateway.config import Config
-from gateway.config_reference import SECTIONS, SETTINGS, VARIABLE_PREFIX, Setting, shown
+from gateway.config_reference import CONFIG_VARIABLE, SECTIONS, SETTINGS, VARIABLE_PREFIX, Setting, shown
 from gateway.config_rules import check
 from gateway.errors import BadDeviceId, ConfigurationError, ConfigurationFault
 from gateway.identity import device_id, printable
@@ -110,13 +110,10 @@ class _Reading:
             source = f"environment {printable(variable)}"
             if setting := by_variable.get(variable):
                 self.take(setting, _from_text(setting, text), source)
-            elif section := _section_of(variable):
-                key = variable.removeprefix(_prefix(section)).lower()
-                meant = _meant_setting(section, key)
-                expected = "a known variable" + _question(meant.variable if meant else None)
-                self.fault(source, printable(f"{section}.{key}"), expected)
-            elif close := _misspelt_section(variable, by_variable):
-                self.warnings.append(f"{source}: ignored, since there is no such setting{_question(close)}")
+            elif variable != CONFIG_VARIABLE and not _is_of_others(variable, text):
+                name = variable.removeprefix(VARIABLE_PREFIX).lower().replace("_", ".", 1)
+                expected = "a known variable" + _question(_meant_variable(name))
+                self.fault(source, printable(name), expected)
 
     # --- values -----------------------------------------------------------------------------------------------
 
@@ -272,25 +269,38 @@ def _meant_section(name: str) -> str | None:
     return next((setting.name for setting in SETTINGS.values() if setting.key == name), None)
 
 
+def _meant_variable(name: str) -> str | None:
+    """Guess which variable was meant by one that is not known."""
+    section, _, key = name.partition(".")
+    if section in SECTIONS:
+        setting = _meant_setting(section, key)
+    else:
+        close = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
+        setting = SETTINGS[close[0]] if close else None
+    return setting.variable if setting else None
+
+
 def _question(meant: str | None) -> str:
     return f"; did you mean {meant}?" if meant else ""
 
 
-def _prefix(section: str) -> str:
-    return f"{VARIABLE_PREFIX}{section.upper()}_"
+_TEST_PREFIX = f"{VARIABLE_PREFIX}TEST_"  # settings of the pytest plugin
+# What Kubernetes sets in each container for a service whose name is, or begins with, "wsdevice"; it is a link where it
+# names a service's address: a bare WSDEVICE_SERVER_PORT=8000 was meant for us.
+_SERVICE = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
+)
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 
 
-def _section_of(variable: str) -> str | None:
-    return next((section for section in SECTIONS if variable.startswith(_prefix(section))), None)
-
-
-def _misspelt_section(variable: str, known: Mapping[str, Setting]) -> str | None:
-    # Only where the key is known: other programs have variables with our prefix too, for example those that
-    # Kubernetes sets for a service of that name.
-    section, _, key = variable.removeprefix(VARIABLE_PREFIX).partition("_")
-    close = difflib.get_close_matches(section.lower(), SECTIONS, n=1, cutoff=0.8)
-    meant = f"{_prefix(close[0])}{key}" if close else ""
-    return meant if meant in known else None
+def _is_of_others(variable: str, text: str) -> bool:
+    """Tell whether a variable with our prefix is not for the gateway: the plugin's, or one that Kubernetes makes."""
+    name = variable.removeprefix(VARIABLE_PREFIX)
+    return (
+        variable.startswith(_TEST_PREFIX)
+        or _SERVICE.fullmatch(name) is not None
+        or (name.endswith("PORT") and _SERVICE_LINK.match(text) is not None)
+    )
 
 
 _HEADER = re.compile(r"\s*\[\s*([\w-]+)\s*\]\s*(?:#.*)?$")

@@ -142,8 +142,10 @@ level = "DEBUG"
 
 ## How values are read
 
-- A key, a section, or a variable of a known section that the gateway does not know is a fault.
+- A key, a section, or a variable that begins with `{VARIABLE_PREFIX}` and that the gateway does not know is a fault.
   So is a value that does not fit; nothing is guessed.
+  Left alone are `{VARIABLE_PREFIX}TEST_*`, which is the pytest plugin's, and what Kubernetes sets for services whose
+  names begin with `wsdevice` (`WSDEVICE_SERVICE_HOST`, `WSDEVICE_PORT=tcp://...`).
 - An environment variable is called `{VARIABLE_PREFIX}<SECTION>_<KEY>`:
   `server.ws_port` is `WSDEVICE_SERVER_WS_PORT`.
 - In the environment, a truth value is written `true` or `false`, in capitals or not.
@@ -166,7 +168,7 @@ level = "DEBUG"
   `python3 -c "import secrets; print(secrets.token_urlsafe(32))"` makes one.
 - `peer.retry_max` is not less than `peer.retry_first`, nor `handover.refusal_max` less than `handover.refusal`.
 - Each of `server.paths` begins with a slash, `server.public_websocket_url` with `ws://` or `wss://`.
-- None of `server.host` is empty.
+- None of `server.host` is empty; an IPv6 address stands without brackets, and no address has a port.
 - `server.ws_port` and `server.http_port` differ, unless both are 0.
 - `server.state_dir`, where set, is a directory or can become one; `ota.image_dir`, where set, is one that can be read.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ def _server_breaches(config: Config) -> Iterator[Breach]:
     for host in config.server.host:
         if not host.strip():
             yield Breach(("server.host",), "addresses or host names; for all addresses write 0.0.0.0 and ::", '""')
+        elif "[" in host or (":" in host and not _is_address(host)):
+            yield Breach(("server.host",), "an address or host name without port or brackets", shown(host))
     for path in config.server.paths:
         if not path.startswith("/"):
             yield Breach(("server.paths",), "paths that begin with a slash", shown(path))
@@ -57,6 +60,14 @@ def _server_breaches(config: Config) -> Iterator[Breach]:
             yield Breach(
                 ("ota.image_dir",), "a readable directory", f"{_reason(error)}: {printable(path, PATH_CHARACTERS)}"
             )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip())
+    except ValueError:
+        return False
+    return True
 
 
 def _with_key(auth: AuthConfig) -> tuple[AuthConfig, list[Breach]]:

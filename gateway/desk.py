@@ -81,8 +81,8 @@ class MainDesk:
         self._dialogue.on_audio(channel, packet)
 
     def in_meeting(self, session: Session) -> bool:
-        """Whether the device is in a meeting."""
-        return self._meetings.is_in_meeting(session.device)
+        """Whether the device is in a meeting: one that runs, or the mode, before anything was said."""
+        return session.mode == "meeting" or self._meetings.is_in_meeting(session.device)
 
     def is_busy(self, session: Session) -> bool:
         """Whether cutting the device off now would cut a sentence; a feature that fails to say has no vote."""

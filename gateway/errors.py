@@ -58,6 +58,7 @@ class HandshakeRefused(PeerError):
         status: HTTP status code (400, 401, 403, 404, 405, 408, 426, 429, 431, 500, 503, 505).
         reason: one sentence for the peer and the log; it never repeats what the peer sent.
         headers: further response headers, such as ``Retry-After``.
+        device: who was refused, for the log; empty until it is known.
     """
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
@@ -65,6 +66,7 @@ class HandshakeRefused(PeerError):
         self.status = status
         self.reason = reason
         self.headers = dict(headers or {})
+        self.device = ""
 
     def __str__(self) -> str:
         return f"handshake refused with {self.status}: {self.reason}"

@@ -100,7 +100,7 @@ class SeveralCannotListen(CannotListen):
         self.failures = tuple(failures)
 
     def __str__(self) -> str:
-        return "\n".join(str(failure) for failure in self.failures)
+        return "\nwsdevice: ".join(str(failure) for failure in self.failures)  # the first line has it from who prints
 
 
 class Bound(NamedTuple):

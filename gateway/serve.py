@@ -32,7 +32,8 @@ _STOP_RESERVE = 60.0  # seconds beyond the drain: every step of stopping is boun
 def serve(loaded: LoadedConfig, ready: Callable[[Gateway], None] | None = None) -> int:
     """Run a gateway until SIGTERM or SIGINT, or until its application stops it; return the exit code.
 
-    The first signal drains, a second one stops at once.
+    The first signal drains, a second one stops at once. While the gateway starts, the first stops it, and a second one
+    does not wait for that.
 
     Args:
         loaded: the configuration, and warnings to log.
@@ -91,21 +92,49 @@ async def _serve(loaded: LoadedConfig, network: ListeningSockets, ready: Callabl
     signals = _Signals()
     tasks = Tasks("serve")
     systemd = notifier(os.environ)
-    # before the start, which a signal must not tear apart: one that comes meanwhile stops what has just started
     signals.install()
     try:
-        async with gateway:
-            tasks.spawn(systemd.watch(), "watchdog")
-            systemd.ready(f"listening on {', '.join(network.addresses('websocket'))}")
-            if ready is not None:
-                ready(gateway)
-            hurried = await _until_told(gateway, signals, tasks, lambda: _announce_drain(loaded, systemd))
+        if await _starts(gateway, signals, tasks):
+            try:
+                tasks.spawn(systemd.watch(), "watchdog")
+                systemd.ready(f"listening on {', '.join(network.addresses('websocket'))}")
+                if ready is not None:
+                    ready(gateway)
+                hurried = await _until_told(gateway, signals, tasks, lambda: _announce_drain(loaded, systemd))
+            finally:
+                await gateway.stop()
+        else:
+            systemd.stopping("stopping", _STOP_RESERVE)
+            _log.info("stopping before the start is over; a second signal does not wait for that")
+            hurried = await _is_hurried(tasks.spawn(gateway.stop(), "stop"), signals, tasks)
     finally:
         await tasks.close(_TASKS_WAIT)
         systemd.close()
     if hurried:
         return ExitCode.INTERRUPTED
     return ExitCode.OK if stopped and stopped[0].clean else ExitCode.UNCLEAN
+
+
+async def _starts(gateway: Gateway, signals: _Signals, tasks: Tasks) -> bool:
+    """Start a gateway, and return True; or False if a signal came before that was over.
+
+    Raises:
+        GatewayError: why it cannot be started.
+    """
+    start = asyncio.get_running_loop().create_task(gateway.start(), name="start")
+    first = tasks.spawn(signals.first.wait(), "first signal")
+    await asyncio.wait((start, first), return_when=asyncio.FIRST_COMPLETED)
+    if start.done():
+        start.result()
+        return True
+    start.add_done_callback(_nobody_asks)
+    return False
+
+
+def _nobody_asks(start: asyncio.Task[None]) -> None:
+    """Take the exception of a start that was given up."""
+    if not start.cancelled():
+        start.exception()
 
 
 async def _until_told(gateway: Gateway, signals: _Signals, tasks: Tasks, announce: Callable[[], None]) -> bool:
@@ -119,10 +148,14 @@ async def _until_told(gateway: Gateway, signals: _Signals, tasks: Tasks, announc
     if over.done():
         return False
     announce()
-    drain = tasks.spawn(gateway.drain(), "drain")
+    return await _is_hurried(tasks.spawn(gateway.drain(), "drain"), signals, tasks)
+
+
+async def _is_hurried(end: asyncio.Task[None], signals: _Signals, tasks: Tasks) -> bool:
+    """Wait for an end; return whether a second signal came first."""
     second = tasks.spawn(signals.second.wait(), "second signal")
-    await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
-    return not drain.done()
+    await asyncio.wait((end, second), return_when=asyncio.FIRST_COMPLETED)
+    return not end.done()
 
 
 def _announce_drain(loaded: LoadedConfig, systemd: Notifier) -> None:
@@ -132,7 +165,11 @@ def _announce_drain(loaded: LoadedConfig, systemd: Notifier) -> None:
 
 
 class _Signals:
-    """SIGTERM and SIGINT, as two events: the first of them, and any further one."""
+    """SIGTERM and SIGINT, as two events: the first of them, and any further one.
+
+    SIGHUP says that the terminal is gone, where the process was started on one: it is a first signal then, and never a
+    second, as kernel and shell may both send it. Anywhere else somebody wants a reload, which there is not.
+    """
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -143,6 +180,13 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            on_terminal = any(map(os.isatty, range(3)))
+            loop.add_signal_handler(signal.SIGHUP, self.first.set if on_terminal else _tell_no_reload)
 
     def _received(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
+
+
+def _tell_no_reload() -> None:
+    _log.warning("SIGHUP is ignored: there is no reload; restart the gateway to change its settings")

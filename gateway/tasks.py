@@ -12,6 +12,15 @@ from gateway.errors import Misuse
 _log = logging.getLogger(__name__)
 
 
+def is_being_cancelled() -> bool:
+    """Whether the running task was told to end.
+
+    Where it was not, a CancelledError in it is that of other work, which it awaited and which failed it.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Tasks:
     """The tasks of one owner (a connection, a session, the gateway).
 

@@ -26,6 +26,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 THREAD_PREFIX = "wsdevice-"
+DEFAULT_THREADS = 2  # of the pool, as in the settings; they are checked here, too, since they can be built in code
+MOST_THREADS = 64
 
 
 class Workers:
@@ -35,11 +37,15 @@ class Workers:
     connected, named ``wsdevice-worker-1`` and so on.
 
     Args:
-        max_workers: how many calls run at once.
+        max_workers: how many calls run at once; anything but an integer from 1 to 64 is taken for 2, with a warning.
         queue: how many more may wait.
     """
 
-    def __init__(self, max_workers: int, queue: int) -> None:
+    def __init__(self, max_workers: Any, queue: int) -> None:
+        if type(max_workers) is not int or not 1 <= max_workers <= MOST_THREADS:
+            message = "expected an integer from 1 to %d worker threads, found %r; %d are made"
+            _log.warning(message, MOST_THREADS, max_workers, DEFAULT_THREADS)
+            max_workers = DEFAULT_THREADS
         self._pool = DaemonExecutor(max_workers, f"{THREAD_PREFIX}worker")
         self._max_workers = max_workers
         self._queue = queue

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shlex
 import signal
 import sys
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway.app import Gateway
@@ -19,15 +21,12 @@ from harness.errors import ExpectationFailed, HarnessError
 from harness.exchange import Exchange
 from harness.fakes.device import FakeDevice
 
-FAILED = 1
-"""Exit code: something that was expected did not happen."""
-
 HOST = "127.0.0.1"
 KITCHEN, HALLWAY = "02:00:00:00:00:01", "02:00:00:00:00:02"  # locally administered: no real board has them
 
 _WAIT = 5.0  # seconds for each thing that is expected; on an idle machine everything together takes a tenth of one
-_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))" > gateway.key'
-_SERVE = "WSDEVICE_SERVER_HOST=0.0.0.0 WSDEVICE_AUTH_KEY_FILE=gateway.key wsdevice serve"
+_KEY = '(umask 077; python3 -c "import secrets; print(secrets.token_urlsafe(32))" > auth-key)'
+_SERVE = "WSDEVICE_SERVER_HOST=0.0.0.0 WSDEVICE_AUTH_KEY_FILE=auth-key"
 
 
 def demo(*, once: bool, ws_port: int | None, http_port: int | None) -> int:
@@ -47,11 +46,9 @@ def demo(*, once: bool, ws_port: int | None, http_port: int | None) -> int:
         with TemporaryDirectory(prefix="wsdevice-demo-") as directory, asyncio.Runner() as runner:
             return runner.run(_demo(network, notes, directory, once=once))
     except HarnessError as error:
-        return _failed(f"the demo failed: {error}", FAILED)
+        return _failed(f"the demo failed: {error}", ExitCode.FAILED)
     except GatewayError as error:
         return _failed(error, ExitCode.CANNOT_START)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
     finally:
         network.close()
 
@@ -148,8 +145,14 @@ def _show_addresses(gateway: Gateway, exchange: Exchange) -> None:
         "answer, and needs a key to sign it with:"
     )
     exchange.line(f"  {_KEY}")
-    exchange.line(f"  {_SERVE}")
+    exchange.line(f"  {_SERVE} {_called_as()} serve")
     exchange.say(f"Their wifi.ota_url is then http://ADDRESS-OF-THIS-MACHINE:{ServerConfig().http_port}{ota}")
+
+
+def _called_as() -> str:
+    """Return how this program was called, for the next command to be typed: it may not be on the PATH."""
+    script = sys.argv[0]
+    return shlex.join([script] if Path(script).name == "wsdevice" else [sys.executable, "-m", "harness"])
 
 
 def _signalled() -> asyncio.Event:

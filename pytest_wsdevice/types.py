@@ -52,7 +52,7 @@ class Devices(Protocol):
 class Gateways(Protocol):
     """``ws_gateways`` of an async test; see `pytest_wsdevice.stage.Stage.another_gateway`."""
 
-    async def __call__(self, **sections: dict[str, Any]) -> OwnGateway:
+    async def __call__(self, parts: dict[str, Any] | None = None, /, **sections: dict[str, Any]) -> OwnGateway:
         """Start a gateway besides."""
         ...
 
@@ -70,6 +70,6 @@ class BlockingDevices(Protocol):
 class BlockingGateways(Protocol):
     """``ws_gateways`` of a plain test."""
 
-    def __call__(self, **sections: dict[str, Any]) -> BlockingGateway:
+    def __call__(self, parts: dict[str, Any] | None = None, /, **sections: dict[str, Any]) -> BlockingGateway:
         """Start a gateway besides."""
         ...

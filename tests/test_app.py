@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import subprocess
@@ -22,8 +23,9 @@ from gateway.errors import CannotListen, MailboxFailed, Misuse, WorldError
 from gateway.feature import Feature, Handler
 from gateway.identity import DeviceId
 from gateway.listening import open_network
-from gateway.observe.events import DeviceOffline, GatewayListening, GatewayStopped
+from gateway.observe.events import DeviceOffline, GatewayListening, GatewayStopped, HandoverEnded
 from gateway.peer.memory_mailbox import MemoryMailbox
+from gateway.port_holder import parse_table
 from harness.fakes.device import FakeDevice
 from tests.fake_session import Records
 from tests.raw_peer import RawPeer, say, upgrade
@@ -82,11 +84,22 @@ class Part(Feature):
             raise self.stop_fails
 
 
+def listening_here() -> set[int]:
+    """The ports that this process listens on."""
+    own = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            own.add(str(descriptor.readlink()))
+    found = parse_table(Path("/proc/net/tcp").read_text())
+    return {one.port for one in found if f"socket:[{one.inode}]" in own}
+
+
 async def can_be_had(config: Config, *ports: int) -> None:
-    """Check that another gateway can have the state directory, and anybody the ports."""
-    for port in ports:
-        with socket.create_server(("127.0.0.1", port)):
-            pass
+    """Check that another gateway can have the state directory, and anybody the ports.
+
+    By looking, not by binding them: another process of this machine may have been given them at once.
+    """
+    assert listening_here().isdisjoint(ports)
     async with Gateway(config) as other:
         assert other.not_ready() == []
 
@@ -396,6 +409,28 @@ async def test_peers_that_neither_answer_nor_read(tmp_path: Path):
     await nothing_is_left()
 
 
+@virtual_time
+@pytest.mark.parametrize("pause", [0.0, 1.0, 1.6])
+async def test_stopped_within_a_handover(pause: float):
+    """Both channels of a device are gone, and nobody is left who would see the older one out."""
+    async with simulated() as house:
+        older, newer = await house.device("aa"), await house.device("aa")
+        await asyncio.sleep(pause)
+        assert len(house.gateway._handover) == 1
+        began = now()
+        await house.gateway.stop()
+
+        assert now() - began <= 2
+        assert older.gone_at is not None
+        assert newer.gone_at is not None
+        assert newer.close_code == 1001
+        ended = [type(one) for one in house.records.all if isinstance(one, HandoverEnded | GatewayStopped)]
+        assert ended == [HandoverEnded, GatewayStopped]
+        assert house.gateway._handover._tasks.closed
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert timers() == []
+
+
 @pytest.mark.parametrize("pause", range(6))
 async def test_sockets_accepted_in_the_moment_of_the_stop(tmp_path: Path, pause: int):
     """A peer that connects as the gateway stops is not left with an open socket that nobody serves."""
@@ -648,6 +683,60 @@ async def test_purge(tmp_path: Path):
         assert await house.gateway.purge_mailbox(DeviceId("bb")) == 0
         assert await house.gateway.purge_mailbox(DeviceId("aa")) == 0
         assert await sender.expect_close() == 4010
+
+
+@virtual_time
+async def test_purge_of_what_is_in_flight():
+    """What a present device was sent and has not acknowledged is gone with its mailbox, and does not come back."""
+    async with simulated() as house:
+        sender, target = await house.device("aa"), await house.device("bb", features={"peer_ack": True})
+        sender.say({"type": "peer", "to": "bb", "payload": {}, "id": "m1"})
+        sender.say({"type": "listen", "state": "start", "mode": "manual"})
+        await turns()
+        assert len(target.of("peer")) == 1
+        assert await house.gateway.purge_mailbox(DeviceId("bb")) == 1
+        assert target.close_code == 4010
+        assert now() <= 1.0
+        await turns()
+        assert sender.of("peer")[-1]["enqueued"] == ["bb"]
+        again = await house.device("bb", features={"peer_ack": True})
+        await asyncio.sleep(10)
+        assert again.of("peer") == []
+
+
+@virtual_time
+async def test_purge_by_the_device_itself():
+    """A handler that empties its own device's mailbox is cut by the close, and the mailbox is empty all the same."""
+
+    class Forget(msgspec.Struct, tag="forget"):
+        """Forget my mail."""
+
+    async def forget(session: Session, _: Forget) -> None:
+        await house.gateway.purge_mailbox(session.device)
+
+    async with simulated(handlers=[Handler(Forget, forget)]) as house:
+        sender, target = await house.device("aa"), await house.device("bb", features={"peer_ack": True})
+        sender.say({"type": "peer", "to": "bb", "payload": {}, "id": "m1"})
+        await asyncio.sleep(1)
+        assert sender.of("peer")[-1]["enqueued"] == ["bb"]
+        target.say({"type": "forget"})
+        await target.gone()
+        await turns()
+        again = await house.device("bb", features={"peer_ack": True})
+        await asyncio.sleep(10)
+        assert again.of("peer") == []
+
+
+@virtual_time
+async def test_silence_in_the_meeting_mode():
+    """A device that has begun a meeting, where nobody has spoken yet, may be silent for three times as long."""
+    async with simulated() as house:
+        idle, meets = await house.device("aa"), await house.device("bb")
+        meets.say({"type": "mode", "state": "start", "mode": "meeting"})
+
+        assert await idle.gone(700) == pytest.approx(600, abs=2)
+        assert await meets.gone(1300) == pytest.approx(1800, abs=2)
+        assert (idle.close_code, meets.close_code) == (4003, 4003)
 
 
 async def test_gauges(tmp_path: Path):

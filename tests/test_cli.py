@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -13,11 +15,22 @@ from gateway.cli import main
 from gateway.config import AuthConfig, Config, ServerConfig
 from harness.errors import UpgradeRefused
 from harness.fakes.device import FakeDevice
-from tests.process import environment, run
+from tests.process import LONG, environment, run
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 KEY = "a key of more than 16 characters"
 GATEWAY = ("-m", "gateway")
+INTERRUPTED = """
+import signal, sys
+from importlib.abc import MetaPathFinder
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from {main} import main
+raise SystemExit(main(["{command}"]))
+"""
 
 
 @pytest.fixture
@@ -47,7 +60,10 @@ class TestCommandLine:
         assert all(f"\n    {name} " in text or f"\n    {name}\n" in text for name in ("serve", "token", "mailbox"))
         assert "check-config" in text
 
-    @pytest.mark.parametrize("arguments", [[], ["nothing"], ["serve", "--nothing"], ["token"], ["mailbox"]])
+    @pytest.mark.parametrize(
+        "arguments",
+        [[], ["nothing"], ["serve", "--nothing"], ["check-config", "a", "--config", "b"], ["token"], ["mailbox"]],
+    )
     def test_wrong(self, capsys: pytest.CaptureFixture[str], arguments: list[str]):
         """A wrong command line is exit code 2, and the usage."""
         with pytest.raises(SystemExit) as ended:
@@ -68,8 +84,54 @@ class TestCommandLine:
         assert (ended.code, ended.out, ended.err) == (0, f"wsdevice {__version__}\n", "\n")
 
 
+class TestEnds:
+    """How every command ends that is cut short from outside."""
+
+    @pytest.mark.parametrize("command", ["check-config", "mailbox list"])
+    async def test_output_has_no_reader(self, env: dict[str, str], tmp_path: Path, command: str):
+        """Output that nobody reads is exit code 1, and no traceback."""
+        async with Gateway(Config(server=ServerConfig(ws_port=0, http_port=0, state_dir=str(tmp_path)))):
+            pass  # leaves a mailbox behind
+        read, write = os.pipe()
+        os.close(read)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *GATEWAY, *command.split(), env=env, stdout=write, stderr=asyncio.subprocess.PIPE
+        )
+        os.close(write)
+        _, err = await asyncio.wait_for(process.communicate(), LONG)
+
+        assert (process.returncode, err) == (1, b"")
+
+    async def test_errors_have_no_reader(self, env: dict[str, str]):
+        """Faults that nobody reads are no success either."""
+        read, write = os.pipe()
+        os.close(read)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *GATEWAY, "check-config", env=env | {"WSDEVICE_NOPE": "1"}, stdout=write, stderr=write
+        )
+        os.close(write)
+
+        assert await asyncio.wait_for(process.wait(), LONG) == 1
+
+    @pytest.mark.parametrize("module", ["gateway.config_file", "gateway.serve"])
+    async def test_interrupted_before_it_begins(self, env: dict[str, str], module: str):
+        """Ctrl-C while a command is still being loaded is exit code 130, and no traceback."""
+        ended = await run("-c", INTERRUPTED.format(module=module, main="gateway.cli", command="serve"), env=env)
+
+        assert (ended.code, ended.out, ended.err) == (130, "", "")
+
+
 class TestCheckConfig:
     """``check-config``."""
+
+    async def test_file_as_it_stands(self, env: dict[str, str], tmp_path: Path):
+        """The file may be named without ``--config``."""
+        (tmp_path / "gateway.toml").write_text("[drain]\ngrace = 1\n")
+        ended = await run(*GATEWAY, "check-config", "gateway.toml", env=env, cwd=tmp_path)
+
+        assert (ended.code, ended.err) == (0, "")
+        assert "drain.grace from gateway.toml:2" in ended.out
+        assert ended.out.endswith("\ngateway.toml: ok\n")
 
     async def test_lists_every_fault(self, env: dict[str, str], tmp_path: Path):
         """All faults of file and environment are listed, one a line, and counted; nothing goes to stdout."""
@@ -180,6 +242,16 @@ class TestMailbox:
         assert "the body" not in shown.out
         assert "1" in purged.out
         assert "m-1" not in empty.out
+
+    async def test_damaged(self, env: dict[str, str], tmp_path: Path):
+        """A mailbox that cannot be read is exit code 3, as for ``serve``, and one line."""
+        (tmp_path / "mailbox.db").write_bytes(b"no database" * 1000)
+        for action in (["list"], ["show", OTHER], ["purge", OTHER]):
+            ended = await run(*GATEWAY, "mailbox", *action, env=env)
+
+            assert (ended.code, ended.out) == (3, "")
+            assert ended.err.startswith("wsdevice mailbox: ")
+            assert ended.err.count("\n") == 1
 
     def test_bad_device(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         """A device id that is none is one line, and exit code 2."""

@@ -18,6 +18,7 @@ from gateway.errors import ConfigurationError, ConfigurationFault
 
 SECRET = "a-secret-of-thirty-two-characters"
 WITH_KEY = {"WSDEVICE_AUTH_KEY": SECRET}
+HOSTS = "a list of 1 or more addresses or host names, without port or brackets"
 
 
 @pytest.fixture
@@ -168,11 +169,12 @@ def test_truth_in_the_environment_is_true_or_false_only(text):
         ("SERVER_WS_PORT", "80.0", "an integer from 0 to 65535"),
         ("SERVER_WS_PORT", "", "an integer from 0 to 65535"),
         ("SERVER_WS_PORT", "9" * 5000, "an integer from 0 to 65535"),
-        ("SERVER_HOST", '["::1"', "a list of 1 or more texts"),
-        ("SERVER_HOST", "[::1]", "a list of 1 or more texts"),
-        ("SERVER_HOST", "[1]", "a list of 1 or more texts"),
-        ("SERVER_HOST", "[]", "a list of 1 or more texts"),
-        ("SERVER_HOST", "", "a list of 1 or more texts"),
+        ("SERVER_HOST", '["::1"', HOSTS),
+        ("SERVER_HOST", "[::1]", HOSTS),
+        ("SERVER_HOST", "[1]", HOSTS),
+        ("SERVER_HOST", "[]", HOSTS),
+        ("SERVER_HOST", "", HOSTS),
+        ("SERVER_PATHS", "[]", "a list of 1 or more texts"),
         ("STATS_AUDIENCE", "ASKED", "one of 'asked', 'all', 'off'"),
         ("OTA_WEBSOCKET_VERSION", "4", "one of 1, 2, 3"),
         ("PEER_TTL", "soon", "a number above 0"),
@@ -197,28 +199,42 @@ def test_unknown_variable_of_a_section_is_a_fault():
     )
 
 
-def test_other_variables_with_our_prefix_are_left_alone():
-    """Variables of the test harness, and of Kubernetes for a service called wsdevice, are no business of ours."""
+@pytest.mark.parametrize("service", ["", "HTTP_", "SERVER_"])
+def test_variables_of_others_are_left_alone(service):
+    """What the pytest plugin reads, and what Kubernetes sets for services named like us, is no business of ours."""
     environ = {
-        "WSDEVICE_ARTIFACTS": "x",
-        "WSDEVICE_SERVICE_HOST": "10.0.0.1",
-        "WSDEVICE_PORT": "tcp://10.0.0.1:8000",
-        "WSDEVICE_PORT_8000_TCP_PORT": "8000",
-        "WSDEVICE_": "",
+        "WSDEVICE_CONFIG": "gateway.toml",
+        "WSDEVICE_TEST_GATEWAY_URL": "ws://x/",
+        f"WSDEVICE_{service}SERVICE_HOST": "10.0.0.1",
+        f"WSDEVICE_{service}SERVICE_PORT": "8000",
+        f"WSDEVICE_{service}SERVICE_PORT_WEBSOCKET": "8000",
+        f"WSDEVICE_{service}PORT": "tcp://10.0.0.1:8000",
+        f"WSDEVICE_{service}PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        f"WSDEVICE_{service}PORT_8000_TCP_PROTO": "tcp",
+        f"WSDEVICE_{service}PORT_8000_TCP_PORT": "8000",
+        f"WSDEVICE_{service}PORT_8000_TCP_ADDR": "10.0.0.1",
         "wsdevice_server_ws_port": "x",
     }
 
     assert load(None, environ) == LoadedConfig(Config(), (), {})
 
 
-def test_misspelt_section_of_a_known_key_is_a_warning():
-    """A variable that nearly names a setting is ignored, but not in silence."""
-    assert load(None, {"WSDEVICE_SEVER_WS_PORT": "1"}).warnings == (
-        (
-            "environment WSDEVICE_SEVER_WS_PORT: ignored, since there is no such setting; "
-            "did you mean WSDEVICE_SERVER_WS_PORT?"
-        ),
-    )
+@pytest.mark.parametrize(
+    ("variable", "key", "meant"),
+    [
+        ("WSDEVICE_SEVER_WS_PORT", "sever.ws_port", "WSDEVICE_SERVER_WS_PORT"),
+        ("WSDEVICE_SERVER_PORT", "server.port", "WSDEVICE_SERVER_WS_PORT"),
+        ("WSDEVICE_LOGING_LEVL", "loging.levl", "WSDEVICE_LOGGING_LEVEL"),
+        ("WSDEVICE_TESTS_URL", "tests.url", None),
+        ("WSDEVICE_NOPE", "nope", None),
+        ("WSDEVICE_", "", None),
+    ],
+)
+def test_variable_that_nobody_knows_is_a_fault(variable, key, meant):
+    """A variable with our prefix that is nobody's is not ignored: it was meant to set something."""
+    expected = "a known variable" + (f"; did you mean {meant}?" if meant else "")
+
+    assert _fault_of(**{variable: "1"}) == ConfigurationFault(f"environment {variable}", key, expected)
 
 
 # --- faults of a file -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from gateway.config import AuthConfig, Config, HandoverConfig, OtaConfig, PeerConfig, ServerConfig
+from gateway.config_reference import in_toml
 from gateway.config_rules import Breach, check
 
 SECRET = "sixteen-letters!"
@@ -154,6 +155,20 @@ def test_each_path_begins_with_a_slash():
 def test_hosts_are_not_empty():
     """An empty host, which systems take for all addresses, must be written out."""
     assert _keys_of(server=ServerConfig(host=[" "]), auth=AuthConfig(key=SECRET)) == ["server.host"]
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[::1]:8000", "127.0.0.1:9000", "localhost:9000", "[127.0.0.1]", ":9000"])
+def test_hosts_have_neither_port_nor_brackets(host):
+    """What an address looks like in a URL is told, and not looked up as a name."""
+    (breach,) = _breaches_of(server=ServerConfig(host=["127.0.0.1", host]), auth=AuthConfig(key=SECRET))
+
+    assert breach == Breach(("server.host",), "an address or host name without port or brackets", in_toml(host))
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "::ffff:10.0.0.1", "::", "gateway.local", "127.0.0.1"])
+def test_addresses_are_hosts(host):
+    """A bare address of either family is one, and so is a name."""
+    assert _keys_of(server=ServerConfig(host=[host]), auth=AuthConfig(key=SECRET)) == []
 
 
 @pytest.mark.parametrize(("url", "broken"), [("ws://a/", 0), ("wss://a/", 0), ("", 0), ("http://a/", 1), ("a:8000", 1)])

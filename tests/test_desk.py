@@ -19,7 +19,7 @@ from gateway.observe.events import Observers
 from gateway.protocol.messages import AudioParams
 from tests.simulated import IN_MEMORY
 
-SESSION: Any = SimpleNamespace(device="aa")
+SESSION: Any = SimpleNamespace(device="aa", mode=None)
 
 
 class Lamp(msgspec.Struct, tag="lamp"):
@@ -209,8 +209,10 @@ def test_one_that_cannot_say_whether_it_is_busy(caplog: pytest.LogCaptureFixture
 
 def test_in_meeting():
     """Who is in a meeting is the meetings' to say."""
-    assert desk().in_meeting(SimpleNamespace(device="in"))  # type: ignore[arg-type]
-    assert not desk().in_meeting(SESSION)
+    there: list[Any] = [SimpleNamespace(device="in", mode=None), SimpleNamespace(device="aa", mode="meeting")]
+    elsewhere: list[Any] = [SESSION, SimpleNamespace(device="aa", mode="working")]
+    assert [desk().in_meeting(session) for session in there] == [True, True]
+    assert [desk().in_meeting(session) for session in elsewhere] == [False, False]
 
 
 def test_audio_both_ways():

@@ -153,13 +153,14 @@ async def test_grace_is_bounded(config: Config):
 async def test_the_mailbox_is_flushed(config: Config):
     """What a device had been sent and has not acknowledged is in the mailbox when the gateway is down."""
     async with running(config) as house, Peers(house) as peers:
-        sender = await speaking(house, 8, "02:00:00:00:00:02")
+        sender = await speaking(house, 150, "02:00:00:00:00:02")  # longer than any disk takes, or it is cut off
         target = await peers.device(MAC, peer_ack=True)
         await sender.send({"type": "peer", "to": MAC, "payload": {"n": 1}, "id": "m1"})
         assert (await target.message())["id"] == "m1"
         drain = asyncio.create_task(house.gateway.drain())
         receipt = await sender.expect("peer", id="m1")
         assert receipt["enqueued"] == [MAC]  # its link was lost, or the live wait was over
+        await sender.send({"type": "abort"})
         await drain
         await sender.aclose()
     await nothing_is_left()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ MAC = "02:00:00:00:00:01"
 AA = DeviceId(MAC)
 KEY = "a secret of sixteen and more"
 NOTICE = '{"type":"system","message":"检测到新连接，当前通道将于约1.5秒后关闭以切换到新通道"}'.encode()
-LONGEST = 2.0
-"""Seconds from the notice to the end of the older socket, whatever its device does."""
+LONGEST = 5.0
+"""Seconds that no handover comes near, however loaded the machine; the obvious way took 11.5. The 1.8 are pinned in
+virtual time."""
 
 
 @pytest.fixture
@@ -188,27 +190,24 @@ async def test_speech_moves(config: Config):
 
 
 async def test_notice_close_and_nothing_else(config: Config):
-    """The older connection gets the seed's notice to the byte, at once, and then its Close, and is gone within 2.0 s.
+    """The older connection gets the seed's notice to the byte, then its Close behind the window, and is gone soon.
 
     Meanwhile the device is sent all sorts of things, which go to the newer connection.
     """
     async with running(config) as house, FakeDevice(house.url, "bb") as other, Peers(house) as peers:
         old = await peers.device(MAC)
         new = await peers.device(MAC)
-        notice = await old.frame(0.5)
-        loop = asyncio.get_running_loop()
-        noticed = loop.time()
-        assert notice.payload == NOTICE
+        assert (await old.frame()).payload == NOTICE
         for number in range(3):
             await other.send({"type": "peer", "to": MAC, "payload": {"n": number}})
         await new.send(say({"type": "ping"}) + say({"type": "mode", "state": "start", "mode": "coding"}))
         await old.send(say({"type": "ping"}) + say({"type": "hello"}) + say("not json"))
         frames = await old.all_frames()
-        seconds = loop.time() - noticed
+        (ended,) = await until(lambda: house.records.of(HandoverEnded))
 
         assert [found.opcode for found in frames] == [CLOSE]
         assert (frames[0].code, frames[0].payload[2:]) == (4001, b"replaced")
-        assert 1.4 < seconds <= LONGEST
+        assert 1.5 <= ended.seconds < LONGEST
         kinds = [(await new.message())["type"] for _ in range(5)]
         assert sorted(kinds) == ["mode", "peer", "peer", "peer", "pong"]
 
@@ -227,7 +226,7 @@ async def test_one_that_does_not_read(config: Config):
         await until(lambda: house.records.of(HandoverEnded))
 
         assert house.records.of(HandoverBegan)[0].told is False
-        assert house.records.of(HandoverEnded)[0].seconds <= LONGEST
+        assert house.records.of(HandoverEnded)[0].seconds < LONGEST
         assert connection.lost
         assert [one.code for one in house.records.of(ConnectionClosed)] == [4001]
         await new.send(say({"type": "ping"}))
@@ -236,13 +235,13 @@ async def test_one_that_does_not_read(config: Config):
 
 async def test_a_third_connection(config: Config):
     """Of three connections the oldest is gone at once; the device is one device throughout."""
-    async with running(with_short_window(config)) as house, Peers(house) as peers:
+    async with running(config) as house, Peers(house) as peers:
         first = await peers.device(MAC)
         second = await peers.device(MAC)
         third = await peers.device(MAC)
 
         assert (await first.frame()).payload == NOTICE
-        assert await asyncio.wait_for(first.closed(), 0.5) is None
+        assert await first.closed() is None  # cut off: at the end of its window it would have had a Close
         assert (await second.frame()).payload == NOTICE
         await third.send(say({"type": "ping"}))
         assert await third.message() == {"type": "pong"}
@@ -255,21 +254,24 @@ async def test_device_count_is_never_two(config: Config):
     stats = StatsConfig(audience="asked", every=0.02)
     async with running(with_short_window(config, stats=stats)) as house, Peers(house) as peers:
         watcher = await peers.device("watcher", stats=True)
-        await peers.device(MAC)
-        await asyncio.sleep(0.06)
-        await peers.device(MAC)
-        await until(lambda: house.records.of(HandoverEnded))
-        await asyncio.sleep(0.06)
-        marker = say({"type": "ping", "id": "enough"})
-        await watcher.send(marker)
-        counts = []
-        while (message := await watcher.message())["type"] != "pong":
-            counts.append((message["deviceCount"], message["online"]))
-        known = [count for count in counts if MAC in count[1]]
+        told: list[tuple[int, list[str]]] = []
 
-        assert len(known) > 20
-        assert all(count == (2, ["watcher", MAC]) for count in known)
-        assert counts[counts.index(known[0]) :] == known
+        async def follow(enough: Callable[[], bool]) -> None:
+            while not enough():
+                message = await watcher.message()
+                if message["type"] == "server":
+                    told.append((message["deviceCount"], message["online"]))
+
+        await peers.device(MAC)
+        await follow(lambda: bool(told) and MAC in told[-1][1])
+        before = len(told)
+        await peers.device(MAC)
+        await follow(lambda: bool(house.records.of(HandoverEnded)))
+        meanwhile = len(told)
+        await follow(lambda: len(told) > meanwhile + 1)
+
+        assert meanwhile > before + 1
+        assert set(map(str, told[before - 1 :])) == {str((2, ["watcher", MAC]))}
         assert house.records.of(DeviceOffline) == []
 
 
@@ -361,9 +363,31 @@ async def test_one_that_is_silent_takes_over(config: Config):
     """A newer connection that stays open counts as alive after half a second, though it never says hello."""
     async with running(config) as house, Peers(house) as peers:
         old = await peers.device(MAC)
-        await peers.open(upgrade(Device_Id=MAC))
         began = asyncio.get_running_loop().time()
+        await peers.open(upgrade(Device_Id=MAC))
         assert (await old.frame()).payload == NOTICE
 
-        assert asyncio.get_running_loop().time() - began >= 0.45
+        assert asyncio.get_running_loop().time() - began >= 0.5
         assert [one.because for one in house.records.of(DeviceOnline)] == ["hello", "open"]
+
+
+async def test_one_that_was_silent_before(config: Config):
+    """An older connection that says nothing takes no route from the newer one that does, but is closed."""
+    async with running(config) as house, Peers(house) as peers:
+        silent = await peers.open(upgrade(Device_Id=MAC))
+        present = await peers.device(MAC)
+
+        assert await silent.closed() == 4001
+        await until(lambda: house.records.of(ConnectionClosed))
+        await undisturbed(house, present)
+
+
+async def test_one_that_speaks_too_late(config: Config):
+    """An older connection's hello that comes behind the newer one's takes nothing either."""
+    async with running(config) as house, Peers(house) as peers:
+        late = await peers.open(upgrade(Device_Id=MAC))
+        present = await peers.device(MAC)
+        await late.send(say({"type": "hello"}))
+
+        assert await late.closed() == 4001
+        await undisturbed(house, present)

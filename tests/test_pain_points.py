@@ -30,6 +30,7 @@ from gateway.errors import CannotListen, LoopNotRunning, Misuse
 from gateway.feature import Feature, Handler
 from gateway.identity import DeviceId
 from gateway.observe.events import (
+    HandoverEnded,
     PeerRedelivered,
     PingLimited,
     PongSent,
@@ -205,7 +206,7 @@ def delayed(config: Config, delay_ms: float) -> Config:
 
 async def test_4_delayed_snapshot(config: Config):
     """A delayed snapshot raced with what changed meanwhile: here it comes once, in time, as things stand by then."""
-    async with running(delayed(config, 300)) as house, FakeDevice(house.url, "group-01-a") as author:
+    async with running(delayed(config, 2000)) as house, FakeDevice(house.url, "group-01-a") as author:
         await author.send({"type": "workflow", "event": "update", "tasks": ["old"]})
         await author.expect("workflow", tasks=["old"])
         loop = asyncio.get_running_loop()
@@ -214,16 +215,15 @@ async def test_4_delayed_snapshot(config: Config):
             await author.send({"type": "workflow", "event": "update", "tasks": ["new"]})
             await author.expect("workflow", tasks=["new"])  # the author's group was told, this device among it
             await device.expect("workflow", tasks=["new"])
-            assert loop.time() - began < 0.3
             assert (await device.expect("workflow"))["tasks"] == ["new"]
-            assert loop.time() - began >= 0.29
+            assert loop.time() - began >= 2.0
             snapshots = [one for one in house.records.of(SnapshotSent) if one.device == "group-01-b"]
-            assert [one.delay_ms for one in snapshots] == [300]
+            assert [one.delay_ms for one in snapshots] == [2000]
 
 
 async def test_4_delayed_snapshot_is_cancelled(config: Config):
     """The task was kept nowhere and fired after the disconnect: here it goes with its connection."""
-    async with running(delayed(config, 200)) as house, FakeDevice(house.url, "group-01-a") as author:
+    async with running(delayed(config, 1000)) as house, FakeDevice(house.url, "group-01-a") as author:
         await author.send({"type": "workflow", "event": "update", "tasks": ["one"]})
         await author.expect("workflow", tasks=["one"])
         device = FakeDevice(house.url, "group-01-b")
@@ -236,8 +236,7 @@ async def test_4_delayed_snapshot_is_cancelled(config: Config):
         again = FakeDevice(house.url, "group-01-b")  # a handover: the older connection stays open for a while
         await again.connect()
         await again.hello()
-        await again.expect("workflow", tasks=["one"])
-        await asyncio.sleep(0.25)  # in which those that were cancelled would have fired
+        await again.expect("workflow", tasks=["one"])  # those that were cancelled were due before it
 
         sent = [one for one in house.records.of(SnapshotSent) if one.device == "group-01-b"]
         assert len(sent) == 1
@@ -324,11 +323,11 @@ async def test_6_duplicate_connection(config: Config):
         await new.connect()
         await new.hello()
 
-        assert await old.expect("system", timeout=0.5) == NOTICE
+        assert await old.expect("system") == NOTICE
         await new.send({"type": "ping"})
         assert await new.expect("pong") == {"type": "pong"}
         assert len(house.gateway.registry) == 1
-        assert await old.expect_close(3) == 4001
+        assert await old.expect_close(5) == 4001
         assert new.close_code is None
         await old.aclose()
         await new.aclose()
@@ -337,7 +336,7 @@ async def test_6_duplicate_connection(config: Config):
 async def test_6_duplicate_connection_that_never_answers(config: Config):
     """The older socket stayed for 11.5 s, as no Close was answered, and its end unregistered the newer one.
 
-    Here it is gone 2.0 s after the notice, was sent nothing meanwhile, and its end changes nothing.
+    Here it is gone soon after its window of 1.5 s, was sent nothing meanwhile, and its end changes nothing.
     """
     async with running(config) as house:
         old = await RawPeer.open(house.port, upgrade(Device_Id="aa"))
@@ -346,16 +345,15 @@ async def test_6_duplicate_connection_that_never_answers(config: Config):
         new = FakeDevice(house.url, "aa")
         await new.connect()
         await new.hello()
-        assert await old.message(1) == NOTICE
-        loop = asyncio.get_running_loop()
-        noticed = loop.time()
+        assert await old.message() == NOTICE
         session = await session_of(house, "aa")
         for number in range(5):
             session.send_json({"type": "custom", "payload": number})
             session.send_audio(b"opus")
         frames = await old.all_frames()
+        (ended,) = await until(lambda: house.records.of(HandoverEnded))
 
-        assert loop.time() - noticed <= 2.0
+        assert 1.5 <= ended.seconds < 5.0
         assert [found.opcode for found in frames] == [CLOSE]
         assert frames[0].code == 4001
         await until(lambda: len(house.gateway._handover) == 0)
@@ -421,7 +419,7 @@ async def test_7_every_way_to_send_tells(config: Config):
         assert session.send_json({"type": "custom", "payload": 1}) is Sent.FAILED
         assert session.send_audio(b"opus") is Sent.FAILED
         assert session.send_error("BUSY", "no room") is Sent.FAILED
-        assert channel.send_notice() is False
+        assert channel.send_notice() is Sent.FAILED
         assert channel.connection.send_text(b"{}") is Sent.FAILED
         assert channel.connection.send_ping() is Sent.FAILED
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
+from typing import Self
 
 import pytest
 
@@ -47,6 +49,40 @@ async def spoken_to(process: Running, packets: int) -> AsyncIterator[FakeDevice]
         await device.send({"type": "listen", "state": "stop"})
         await device.expect("tts", state="start")
         yield device
+
+
+class Starting:
+    """A checkpoint that is a pipe, so that reading it hangs; entered when a gateway reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pipe = -1
+        os.mkfifo(path)
+
+    async def __aenter__(self) -> Self:
+        async with asyncio.timeout(LONG):
+            while self._pipe < 0:
+                try:
+                    self._pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+                except OSError:  # nobody reads it
+                    await asyncio.sleep(0.01)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+
+    def end(self) -> None:
+        """Let the reader have all of it."""
+        os.write(self._pipe, b'{"saved":0,"meetings":[],"tasks":[]}')
+        os.close(self._pipe)
+        self._pipe = -1
+
+
+@pytest.fixture
+def starting(tmp_path: Path) -> Starting:
+    """A checkpoint that keeps the gateway starting."""
+    return Starting(tmp_path / "checkpoint.json")
 
 
 class TestSignals:
@@ -90,8 +126,33 @@ class TestSignals:
         assert time.monotonic() - began < 3.0
         assert "Traceback" not in ended.err
 
+    async def test_while_the_start_hangs(self, env: dict[str, str], starting: Starting):
+        """A signal ends a start that hangs, as soon as what hangs can be left; nothing has begun that is not ended."""
+        async with started(*SERVE, env=env) as process, starting as checkpoint:
+            process.signal(signal.SIGTERM)
+            await process.line(lambda line: "stopping before the start is over" in line, process.process.stderr)
+            checkpoint.end()
+            ended = await process.end()
+
+        assert ended.code == 0
+        assert "GatewayListening" not in ended.err
+        assert "Traceback" not in ended.err
+
+    async def test_second_while_the_start_hangs(self, env: dict[str, str], starting: Starting):
+        """A second signal does not wait for what hangs: exit code 130, at once."""
+        async with started(*SERVE, env=env) as process, starting:
+            process.signal(signal.SIGTERM)
+            await process.line(lambda line: "stopping before the start is over" in line, process.process.stderr)
+            began = time.monotonic()
+            process.signal(signal.SIGTERM)
+            ended = await process.end()
+
+        assert ended.code == 130
+        assert time.monotonic() - began < 3.0
+        assert "Traceback" not in ended.err
+
     async def test_while_it_starts(self, env: dict[str, str]):
-        """A signal during the start ends what has just started."""
+        """A signal during the start ends it, and what it has begun."""
         script = """
 import os, signal
 from gateway import cli, serve
@@ -106,7 +167,8 @@ raise SystemExit(cli.main(["serve"]))
 
         assert ended.code == 0
         assert "Traceback" not in ended.err
-        assert '"event":"GatewayStopped"' in ended.err
+        assert "stopping before the start is over" in ended.err
+        assert "GatewayListening" not in ended.err
 
     async def test_without_uvloop(self, env: dict[str, str]):
         """The loop of the standard library does as well."""
@@ -118,6 +180,70 @@ raise SystemExit(cli.main(["serve"]))
                 process.signal(signal.SIGTERM)
                 assert await device.expect_close() == 1012
             assert (await process.end()).code == 0
+
+
+class TestHangup:
+    """SIGHUP, which a terminal sends when it goes away, and people who want a reload."""
+
+    async def test_without_a_terminal(self, env: dict[str, str]):
+        """There is no reload: that is said, and the gateway goes on."""
+        async with started(*SERVE, env=env) as process:
+            async with FakeDevice(await process.websocket_url(), MAC) as device:
+                process.signal(signal.SIGHUP)
+                line = await process.line(lambda line: "SIGHUP" in line, process.process.stderr)
+                await device.send({"type": "ping"})
+                await device.expect("pong")
+                process.signal(signal.SIGTERM)
+                assert await device.expect_close() == 1012
+            assert (await process.end()).code == 0
+
+        assert '"level":"WARNING"' in line
+        assert "there is no reload" in line
+
+    async def test_terminal_goes_away(self, env: dict[str, str]):
+        """That drains, however often it is told: who is spoken to hears the end. Exit code 0."""
+        ours, its = pty.openpty()
+        script = """
+import fcntl, termios
+from gateway import cli
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+raise SystemExit(cli.main(["serve"]))
+"""
+        command = [sys.executable, "-c", script]
+        child = await asyncio.create_subprocess_exec(
+            *command, env=env, stdin=its, stdout=its, stderr=PIPE, start_new_session=True
+        )
+        os.close(its)
+        process = Running(child)
+        try:
+            async with spoken_to(process, packets=8) as device:
+                os.close(ours)  # the kernel sends one to the leader of the session
+                await process.log("DrainBegan")
+                process.signal(signal.SIGHUP)  # as the shell does, too
+                await device.expect("tts", state="stop")
+                assert len(device.audio) == 8
+                assert await device.expect_close() == 1012
+            assert (await process.end()).code == 0
+        finally:
+            if child.returncode is None:
+                child.kill()
+
+    async def test_nohup(self, env: dict[str, str]):
+        """Where it is ignored already, as under nohup, it stays ignored, in silence."""
+        script = """
+import os, signal
+from gateway import serve
+from gateway.config_file import load
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def ready(gateway):
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+raise SystemExit(serve.serve(load(None, os.environ), ready))
+"""
+        ended = await run("-c", script, env=env)
+
+        assert ended.code == 0
+        assert "SIGHUP" not in ended.err
 
 
 class TestWithoutASignal:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.errors import Misuse
-from gateway.tasks import Tasks
+from gateway.tasks import Tasks, is_being_cancelled
 from tests.virtual_time import virtual_time
 
 
@@ -234,3 +234,25 @@ async def test_cancelling_who_waits_does_not_lose_the_tasks():
     assert len(tasks) == 1
     let_go.set()
     assert await tasks.close(1)
+
+
+async def test_whose_cancellation_it_is():
+    """A task knows whether it was told to end, or what it awaited was; outside of any task nobody is told anything."""
+    found: list[bool] = []
+
+    async def work(awaited: asyncio.Future[None]) -> None:
+        try:
+            await awaited
+        except asyncio.CancelledError:
+            found.append(is_being_cancelled())
+
+    for who in ("awaited", "task"):
+        awaited = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(work(awaited))
+        await asyncio.sleep(0)
+        (awaited if who == "awaited" else task).cancel()
+        await task
+    asyncio.get_running_loop().call_soon(lambda: found.append(is_being_cancelled()))
+    await asyncio.sleep(0)
+
+    assert found == [False, True, False]

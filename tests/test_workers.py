@@ -78,6 +78,36 @@ def worker_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("wsdevice-"))
 
 
+@pytest.mark.parametrize("given", [0, -3, 65, True, "x", 2.0, None])
+async def test_size_that_makes_no_sense(caplog: pytest.LogCaptureFixture, gate: Gate, given: Any):
+    """What a configuration built in code may have for a size is taken for two, with one warning."""
+    pool = Workers(max_workers=given, queue=1)
+    calls = [asyncio.create_task(pool.run(gate, number)) for number in range(3)]
+    await gate.entered(2)
+    assert pool.threads == 2
+    with pytest.raises(PoolBusy):
+        await pool.run(gate)
+    gate.open()
+    assert await asyncio.gather(*calls) == [0, 1, 2]
+    assert await pool.close(DEADLINE)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"expected an integer from 1 to 64 worker threads, found {given!r}; 2 are made"
+    ]
+
+
+@pytest.mark.parametrize("given", [1, 64])
+async def test_size(caplog: pytest.LogCaptureFixture, gate: Gate, given: int):
+    """So many calls run at once as are configured."""
+    pool = Workers(max_workers=given, queue=1)
+    calls = [asyncio.create_task(pool.run(gate, number)) for number in range(given + 1)]
+    await gate.entered(given)
+    assert pool.threads == given
+    gate.open()
+    await asyncio.gather(*calls)
+    assert await pool.close(DEADLINE)
+    assert not caplog.records
+
+
 class TestRun:
     """From the loop into a thread."""
 

@@ -28,6 +28,7 @@ from gateway.observe.events import (
     PongSent,
     RetiredFrameDropped,
     SendFailed,
+    UnknownTypeDropped,
 )
 from gateway.protocol import limits
 from gateway.protocol.audio_frames import FrameKind, pack, unpack
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _HEARTBEATS = ("ping", "keepalive")
-_KEEPALIVE = {"type": "keepalive"}  # exactly; the struct is the uplink's and has an id
+_KEEPALIVE = {"type": "keepalive"}
 _PLAIN_HEARTBEATS = frozenset(
     (b'{"type":"ping"}', b'{"type": "ping"}', b'{"type":"keepalive"}', b'{"type": "keepalive"}')
 )
@@ -133,6 +134,7 @@ class Channel:
         "connection",
         "hello",
         "introduced",
+        "resumes",
         "session",
         "state",
     )
@@ -145,6 +147,8 @@ class Channel:
         self.state = State.OPEN
         self.introduced = False
         """A text message has come: audio makes sense from here on."""
+        self.resumes = False
+        """It took the route from another connection; set with the session."""
         self._arrivals = arrivals
         self._desk = desk
         self._loop = loop
@@ -279,7 +283,10 @@ class Channel:
         return self.connection.drop_audio()
 
     def send_error(self, code: str, reason: str, ref: str | None = None, answer: Any = None) -> Sent:
-        """Answer with an error; more than 20 in 10 s close the connection with 1008."""
+        """Answer with an error; more than 20 in 10 s close the connection with 1008, unless it is retired."""
+        if self.state is State.RETIRED:
+            self._emit(RetiredFrameDropped)
+            return Sent.FAILED
         text = reason[: limits.ERROR_TEXT_CHARACTERS]
         self._emit(MessageRejected, code=code, reason=text)
         sent = self.send_json(Error(code, text, UNSET if ref is None else ref) if answer is None else answer)
@@ -287,12 +294,12 @@ class Channel:
             self.connection.close(CloseCode.POLICY, "too many errors")
         return sent
 
-    def send_notice(self) -> bool:
-        """Tell the device that a newer connection took over, and retire; whether the notice could be written."""
-        told = self._send(HANDOVER_NOTICE) is Sent.WRITTEN
+    def send_notice(self) -> Sent:
+        """Tell the device that a newer connection took over, and retire: the notice is the last that is sent to it."""
+        sent = self._send(HANDOVER_NOTICE)
         self.state = State.RETIRED
         self.connection.drop_audio()
-        return told
+        return sent
 
     def _send(self, message: Any) -> Sent:
         try:
@@ -346,24 +353,12 @@ class Channel:
         if handler is None:
             self._unknown_type(kind)
             return
-        self._handle(session, handler, parse(message, handler.message))
-
-    def _handle(self, session: Session, handler: Handler[Any], message: Any) -> None:
-        if handler.waits:
-            session.run_handler(handler, message, self._desk.config.limits.handlers_at_once)
-            return
-        try:
-            handler.handle(session, message)
-        except BadMessage:
-            raise
-        except Exception:  # noqa: BLE001 - the rim: a handler's bug costs one message, not the connection
-            _log.exception("the handler of %r failed for %s", handler.type, self.connect.device)
-            self.send_error("INTERNAL_ERROR", "the gateway failed to handle this message")
-            return
+        session.run_handler(handler, parse(message, handler.message), self._desk.config.limits.handlers_at_once, self)
 
     def _unknown_type(self, kind: str) -> None:
         kind = kind[: limits.PRINTED_CHARACTERS]
         if kind in self._unknown or len(self._unknown) >= _UNKNOWN_TYPES:
+            self._emit(UnknownTypeDropped)
             return
         self._unknown[kind] = None
         self.send_error("UNKNOWN_TYPE", "no such message type here")
@@ -384,12 +379,11 @@ class Channel:
         self._desk.answers_hello(session)
 
     def _answer_hello(self, session: Session) -> None:
-        resumed = session.online_since < self.connection.opened_at
         self.send_json(
             HelloAnswer(
                 session_id=session.id,
                 audio_params=self._desk.downlink_audio(self.hello.audio_params),
-                gateway={"resumed": resumed, "features": self._desk.offers},
+                gateway={"resumed": self.resumes, "features": self._desk.offers},
             )
         )
 
@@ -448,6 +442,8 @@ class Channel:
 
     def _drop_frame(self, why: str) -> None:
         self._emit(AudioFrameDropped, why=why)
+        if self.state is State.RETIRED:
+            return
         if self._bad_frames is None or self._bad_frames.add(self._loop.time()):
             self.connection.close(CloseCode.UNSUPPORTED_DATA, "too many bad binary frames")
 

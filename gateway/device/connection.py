@@ -5,8 +5,8 @@ path of `gateway.protocol.frames`. What its asyncio server leaves unbounded is b
 
 - reading: 4 KiB per wake-up and a budget of frames per second, past which reading pauses, so that a flood costs its
   sender and nobody else;
-- writing: frames written in one turn of the loop leave in one write; behind a slow reader they wait in two lanes; past
-  the byte budget, or when nothing moves for the send deadline, the connection is aborted;
+- writing: frames written in one turn of the loop leave in one write, or several of 16 KiB; behind a slow reader they
+  wait in two lanes; past the byte budget, or when nothing moves for the send deadline, the connection is aborted;
 - closing: whatever the peer does or does not answer, the socket is gone within the close timeout.
 """
 
@@ -134,6 +134,7 @@ class Connection(asyncio.BufferedProtocol):
         "_deadline",
         "_fragment_opcode",
         "_fragments",
+        "_fragments_due",
         "_fragments_size",
         "_head",
         "_outbox",
@@ -176,6 +177,7 @@ class Connection(asyncio.BufferedProtocol):
         self._rest = b""  # of an incomplete frame
         self._fragments: list[bytes] = []
         self._fragments_size = 0
+        self._fragments_due: asyncio.TimerHandle | None = None  # the end of a message that has begun
         self._fragment_opcode = Opcode.TEXT
         self._pending: list[bytes] = []  # frames of this turn of the loop
         self._pending_size = 0
@@ -259,6 +261,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._resume is not None:
             self._resume.cancel()
             self._resume = None
+        self._forget_pieces()
         self._cutter.stopped = True
         self._board.connections.pop(self, None)
         self._pending.clear()
@@ -420,6 +423,7 @@ class Connection(asyncio.BufferedProtocol):
             self._fragment_opcode = frame.opcode
             self._fragments = []
             self._fragments_size = 0
+            self._fragments_due = self._board.loop.call_later(limits.MESSAGE_SECONDS, self._message_timed_out)
         elif frame.opcode is not Opcode.CONT:
             return
         settings = self._board.config.limits
@@ -429,7 +433,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._fragments_size > most or len(self._fragments) > limits.FRAGMENTS:
             self._too_big(self._fragment_opcode)
         elif frame.fin:
-            payload, self._fragments = b"".join(self._fragments), []
+            payload = b"".join(self._fragments)
+            self._forget_pieces()
             if self._fragment_opcode is Opcode.TEXT:
                 self._text_cut(payload)
             else:
@@ -437,8 +442,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def _too_big(self, opcode: int) -> None:
         kind = "binary" if (opcode or self._fragment_opcode) == Opcode.BINARY else "text"
-        self._fragments = []
+        self._forget_pieces()
         self.fail(CloseCode.TOO_BIG, f"{kind} message over the limit")
+
+    def _forget_pieces(self) -> None:
+        self._fragments = []
+        if self._fragments_due is not None:
+            self._fragments_due.cancel()
+            self._fragments_due = None
+
+    def _message_timed_out(self) -> None:
+        self.fail(CloseCode.POLICY, "a fragmented message took too long")
 
     def _drain_closing(self, data: bytes) -> None:
         """While closing, only the peer's own Close or end matters; the protocol finds it. Pings get no pongs now."""
@@ -476,6 +490,12 @@ class Connection(asyncio.BufferedProtocol):
     def drop_audio(self) -> int:
         """Drop the audio that has not been written yet; return how many frames that were."""
         return self._outbox.drop_audio()
+
+    def drop_waiting(self) -> bool:
+        """Drop all that has not been written yet, text as well; whether there was any."""
+        waits = len(self._outbox) > 0
+        self._outbox.clear()
+        return waits
 
     def unsent(self) -> int | None:
         """Bytes the peer's TCP has not acknowledged, wherever they are; None where the system cannot tell."""
@@ -525,7 +545,9 @@ class Connection(asyncio.BufferedProtocol):
         return Sent.QUEUED if self._within_budget() else Sent.FAILED
 
     def _must_wait(self) -> bool:
-        return self._paused_writing or len(self._outbox) > 0 or self._pending_size > limits.WRITE_HIGH_WATER
+        if self._pending_size > limits.WRITE_HIGH_WATER and not self._paused_writing:
+            self.flush()  # only a peer that does not read makes frames wait, however many one turn of the loop brings
+        return self._paused_writing or len(self._outbox) > 0
 
     def _write_this_turn(self, frame: bytes) -> None:
         if not self._pending:

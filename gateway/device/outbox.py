@@ -9,9 +9,10 @@ from enum import Enum
 class Sent(Enum):
     """What became of one message given to a connection.
 
-    ``WRITTEN``: handed to the transport. ``QUEUED``: it waits behind a peer that reads slowly. ``FAILED``: the
-    connection is closed, closing, retired or over its budget; the message is gone. None of them says that the peer
-    has it: that takes an acknowledgement.
+    ``WRITTEN``: it goes to the transport by the end of this turn of the loop, unless the connection is aborted or lost
+    before that. ``QUEUED``: it waits behind a peer that reads slowly. ``FAILED``: the connection is closed, closing,
+    retired or over its budget; the message is gone. None of them says that the peer has it: that takes an
+    acknowledgement.
     """
 
     WRITTEN = "written"

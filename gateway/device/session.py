@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gateway.device.outbox import Sent
 from gateway.errors import BadMessage, PoolBusy
 from gateway.identity import DeviceId, printable
-from gateway.observe.events import Observers, TaskFailed
+from gateway.observe.events import Observers, RetiredFrameDropped, TaskFailed
 from gateway.protocol.messages import Hello
-from gateway.tasks import Tasks
+from gateway.tasks import Tasks, is_being_cancelled
 
 if TYPE_CHECKING:
     from gateway.device.channel import Channel
     from gateway.feature import Handler
 
 _log = logging.getLogger(__name__)
+
+Refuse: TypeAlias = Callable[..., Sent]
+"""How to answer with an error: `Session.send_error`, or that of one of its channels."""
 
 
 class Session:
@@ -91,31 +96,49 @@ class Session:
         """
         return self.channel.send_error(code, message, ref, answer)
 
-    def run_handler(self, handler: Handler[Any], message: Any, most: int) -> None:
-        """Run a coroutine handler as a task of this session; past ``most`` at once: ``error`` BUSY.
+    def run_handler(self, handler: Handler[Any], message: Any, most: int, came_on: Channel) -> None:
+        """Hand a message to its handler; whatever that raises costs one message, not the connection.
 
-        Nothing runs once the session has ended: a replaced connection may outlive it by a moment.
+        A coroutine function runs as a task of this session; past ``most`` of them at once: ``error`` BUSY.
+        Nothing runs once the session has ended: a replaced connection may outlive it by a moment. What is wrong with a
+        message that came on a replaced one is not held against the newer one, nor told there.
         """
+        refuse = self.send_error if came_on is self.channel else came_on.send_error
         if self.tasks.closed:
+            self.observers.emit(RetiredFrameDropped(device=self.device, session=self.id))
+            return
+        if not handler.waits:
+            try:
+                handler.handle(self, message)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the rim; the second of work of its own
+                self._handler_failed(handler, error, refuse)
             return
         if self.running_handlers >= most:
-            self.send_error("BUSY", "too many messages of this device are being handled")
+            refuse("BUSY", "too many messages of this device are being handled")
             return
         self.running_handlers += 1
-        self.tasks.spawn(self._run_handler(handler, message), f"handler of {handler.type}")
+        self.tasks.spawn(self._run_handler(handler, message, refuse), f"handler of {handler.type}")
 
-    async def _run_handler(self, handler: Handler[Any], message: Any) -> None:
+    async def _run_handler(self, handler: Handler[Any], message: Any, refuse: Refuse) -> None:
         try:
             await handler.handle(self, message)
-        except BadMessage as error:
-            self.send_error(error.code, error.reason, error.ref)
-        except PoolBusy:
-            self.send_error("BUSY", "the gateway has no room for this now; try again")
-        except Exception:  # noqa: BLE001 - the rim: a handler's bug costs one message, not the session
-            _log.exception("the handler of %r failed for %s", handler.type, self.device)
-            self.send_error("INTERNAL_ERROR", "the gateway failed to handle this message")
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            self._handler_failed(handler, error, refuse)
+        except Exception as error:  # noqa: BLE001 - the rim: a handler's bug costs one message, not the session
+            self._handler_failed(handler, error, refuse)
         finally:
             self.running_handlers -= 1
+
+    def _handler_failed(self, handler: Handler[Any], error: BaseException, refuse: Refuse) -> None:
+        if isinstance(error, BadMessage):
+            refuse(error.code, error.reason, error.ref)
+        elif isinstance(error, PoolBusy):
+            refuse("BUSY", "the gateway has no room for this now; try again")
+        else:
+            _log.error("the handler of %r failed for %s", handler.type, self.device, exc_info=error)
+            refuse("INTERNAL_ERROR", "the gateway failed to handle this message")
 
     def _task_failed(self, task: str, error: BaseException) -> None:
         self.observers.emit(

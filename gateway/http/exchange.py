@@ -54,12 +54,14 @@ class Response(msgspec.Struct, frozen=True):
         body: what a GET gets; the listener leaves it out of the answer to a HEAD.
         headers: further headers.
         device: the device it is about, for the record; empty where there is none.
+        refused: why a request to the OTA endpoint was refused, for the record; empty for all other answers.
     """
 
     status: int
     body: bytes | Stream = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
+    refused: str = ""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -73,20 +75,23 @@ class RequestRefused(PeerError):
         status: HTTP status code.
         reason: one sentence for the peer; it never repeats what the peer sent.
         headers: further response headers, such as ``Allow``.
+        device: who is refused, for the record; empty where that is not known.
     """
 
-    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None, *, device: str = "") -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
         self.headers = dict(headers or {})
+        self.device = device
 
     def __str__(self) -> str:
         return f"request refused with {self.status} {HTTPStatus(self.status).phrase}: {self.reason}"
 
     def response(self) -> Response:
         """Return the answer to give: ``{"error": reason}``."""
-        return json_response({"error": self.reason}, self.status, self.headers)
+        answer = json_response({"error": self.reason}, self.status, self.headers)
+        return msgspec.structs.replace(answer, device=self.device)
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -15,7 +15,7 @@ from gateway.http.connection import Connection, HttpLimits
 from gateway.http.exchange import Handler, Request, RequestRefused, Response
 from gateway.identity import printable
 from gateway.observe.clock import WallClock
-from gateway.observe.events import HttpAnswered, Observers
+from gateway.observe.events import HttpAnswered, Observers, OtaRefused
 from gateway.protocol.sites import Places, site_of
 from gateway.tasks import Tasks
 
@@ -29,7 +29,7 @@ class HttpListener:
 
     Args:
         handler: answers each request, usually `gateway.http.routes.Routes`.
-        observers: are shown one `HttpAnswered` per answer.
+        observers: are shown one `HttpAnswered` per answer, and one `OtaRefused` where that is a refusal.
         wall_clock: for the Date header.
         is_draining: while it is true, answers carry ``Connection: close``.
         limits: what a peer may use.
@@ -90,6 +90,12 @@ class HttpListener:
                 address=request.address,
             )
         )
+        if response.refused:
+            self._observers.emit(
+                OtaRefused(
+                    device=response.device, status=response.status, reason=response.refused, address=request.address
+                )
+            )
 
     def headers(self, response: Response) -> dict[str, str]:
         """Return the headers that every answer has, with those of the response."""

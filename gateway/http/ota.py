@@ -132,13 +132,13 @@ class Ota:
             return text_response("OTA is running\n")
         asker = read_asker(request)
         if self._allowed and asker.device not in self._allowed:
-            raise RequestRefused(403, "this device is not allowed here")
-        host, port = read_host(request)
+            raise RequestRefused(403, "this device is not allowed here", device=asker.device)
+        url, authority = self._addresses(asker, request)
         now = self._wall_clock()
         answer = OtaAnswer(
             ServerTime(int(now * 1000), self._config.ota.timezone_offset_minutes),
-            Websocket(self._websocket_url(host), self._token(asker, now), self._framing()),
-            await self._firmware(asker, host + port),
+            Websocket(url, self._token(asker, now), self._framing()),
+            await self._firmware(asker, authority),
         )
         # it holds a token
         return msgspec.structs.replace(
@@ -155,9 +155,17 @@ class Ota:
 
     # --- the answer's parts -------------------------------------------------------------------------------------
 
-    def _websocket_url(self, host: str) -> str:
+    def _addresses(self, asker: Asker, request: Request) -> tuple[str, str]:
+        """Return where to connect, and ``host[:port]`` for images: empty where the request has none for a device."""
         server = self._config.server
-        return server.public_websocket_url or f"ws://{host}:{self._ws_port()}{server.paths[0]}"
+        asked = read_host(request)
+        if asked is None:
+            if server.public_websocket_url:
+                return server.public_websocket_url, ""
+            expected = "expected a Host header name[:port]; the firmware knows no IPv6 literals"
+            raise RequestRefused(400, expected, device=asker.device)
+        host, port = asked
+        return server.public_websocket_url or f"ws://{host}:{self._ws_port()}{server.paths[0]}", host + port
 
     def _framing(self) -> int | UnsetType:
         return self._config.ota.websocket_version or UNSET
@@ -178,7 +186,7 @@ class Ota:
         running = numeric_version(asker.version)
         if running is None:
             return UNSET
-        image = await self._images.newest(asker.board)
+        image = await self._images.newest(asker.board) if authority else None
         if image is None or (numeric_version(image.version) or ()) <= running:
             return Firmware(asker.version, "")
         # behind a proxy that speaks TLS for us, both addresses go through it
@@ -195,7 +203,7 @@ class Ota:
                 self._check_open()
                 response = await handler(request)
             except RequestRefused as refusal:
-                response = refusal.response()
+                response = msgspec.structs.replace(refusal.response(), refused=refusal.reason)
             return msgspec.structs.replace(response, headers={**response.headers, **self._allow_origin(request)})
 
         return guarded
@@ -231,17 +239,17 @@ def read_asker(request: Request) -> Asker:
     firmware), else ``board.type``. The type comes last: boards of one type can need different images.
 
     Raises:
-        RequestRefused: 400, the body is not JSON, or an id is missing or bad.
+        RequestRefused: 400, the body is not JSON, or an id is missing, bad, or given twice.
     """
     body = _read_body(request.body)
     agent, _, agent_version = request.headers.get("user-agent", "").partition("/")
     try:
-        device = device_id(request.headers.get("device-id", "") or _text(body, "mac_address"))
+        device = device_id(_header(request, "Device-Id") or _text(body, "mac_address"))
     except BadDeviceId:
         raise RequestRefused(400, "expected a device id in the header Device-Id or in mac_address") from None
-    client_id = request.headers.get("client-id", "").strip() or _text(body, "uuid").strip()
+    client_id = _header(request, "Client-Id") or _text(body, "uuid").strip()
     if len(client_id) > CLIENT_ID_CHARACTERS or not client_id.isprintable() or "|" in client_id:
-        raise RequestRefused(400, "expected a UUID in the header Client-Id or in uuid")
+        raise RequestRefused(400, "expected a UUID in the header Client-Id or in uuid", device=device)
     return Asker(
         device,
         client_id,
@@ -250,16 +258,18 @@ def read_asker(request: Request) -> Asker:
     )
 
 
-def read_host(request: Request) -> tuple[str, str]:
-    """Return the host by which the device knows us, and ``:port`` or nothing.
-
-    Raises:
-        RequestRefused: 400, it is none that a device can use.
-    """
+def read_host(request: Request) -> tuple[str, str] | None:
+    """Return the host by which the device knows us, and ``:port`` or nothing; None if it is none a device can use."""
     match = _HOST.fullmatch(request.headers.get("host", ""))
-    if match is None:
-        raise RequestRefused(400, "expected a Host header name[:port]; the firmware knows no IPv6 literals")
-    return match[1], match[2] or ""
+    return (match[1], match[2] or "") if match else None
+
+
+def _header(request: Request, name: str) -> str:
+    """Return a header that may stand once. Repeated ones have come joined by commas, so no id with a comma passes."""
+    values = {value.strip() for value in request.headers.get(name.lower(), "").split(",")}
+    if len(values) > 1:
+        raise RequestRefused(400, f"expected one {name} header, without commas")
+    return values.pop()
 
 
 def _read_body(body: bytes) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What is kept of one device's meetings, and which of them a message means. No I/O, and the time is handed in.
 
 A meeting belongs to its device, not to a connection. A device has one running meeting at most; those that have ended
-are kept until their summary has been handed over, and the last of them for repeated requests.
+are kept until their summary has been handed over, and then for a while for repeated requests.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ LATE_SNIPPETS = 60.0
 
 Longer than anything is under way, shorter than the pause between two meetings: a device that names no meeting and
 sends no mode must not lose its next one."""
+REMEMBERED = 600.0
+"""For so long after its summary is out a meeting is known: as long as other repeats are. Not longer, as a device that
+counts its meetings from 1 at each start must not find its new ones taken for the old."""
+SETTLED = 8  # of these, the last ones: more than people hold in the time; a summary has 8 KiB at most
 UNSETTLED = 4  # ended meetings of a device whose summary is not out: past it, snippets of a further one are refused
 
 
@@ -38,7 +42,7 @@ class Meeting:
         because: why it ended: ``asked``, ``absent``, ``next`` (the device began another) or ``crowded``.
         notes: what the summarizer knows so far.
         summary: what came of it, once made.
-        settled: the summary is out, or given up: nothing is left to do.
+        settled_at: loop time at which its summary was out, or given up: nothing is left to do; None before that.
         lock: held while the summarizer works on it, so that batches stay in order.
         timers: its push and its batch, by name; both are cancelled at its end.
         pushed: revision of the last push.
@@ -56,7 +60,7 @@ class Meeting:
         "notes",
         "pushed",
         "repeats",
-        "settled",
+        "settled_at",
         "summary",
         "timers",
         "title",
@@ -72,7 +76,7 @@ class Meeting:
         self.transcript = transcript or Transcript()
         self.notes: Any = None
         self.summary: MeetingSummary | None = None
-        self.settled = False
+        self.settled_at: float | None = None
         self.lock = asyncio.Lock()
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.pushed = self.transcript.revision
@@ -112,7 +116,7 @@ class Attendee:
         device: which.
         session: its session while it is present, else None.
         running: its running meeting.
-        ended: meetings that are not settled, and the last one; in order.
+        ended: meetings that are not settled, and the last of those that are; in order.
         left: loop time at which it went.
         timer: of an absent device: until when its meeting waits for it, or is remembered.
     """
@@ -132,7 +136,7 @@ class Attendee:
     @property
     def unsettled(self) -> list[Meeting]:
         """Ended meetings whose summary is not out."""
-        return [meeting for meeting in self.ended if not meeting.settled]
+        return [meeting for meeting in self.ended if meeting.settled_at is None]
 
     @property
     def is_settled(self) -> bool:
@@ -147,6 +151,7 @@ class Attendee:
         """
         if not snippets:
             return Taken(0, 0)
+        self._forget_old(now)
         ended = None
         if self._running_as(id) is None:
             if self._is_late(id, now) or len(self.unsettled) >= UNSETTLED or not self._rate.allows(now):
@@ -162,6 +167,7 @@ class Attendee:
 
         A meeting that is not known took no snippet: it is over at once, and empty.
         """
+        self._forget_old(now)
         if (known := self._has_ended(id)) is not None:
             return known, False
         if self._running_as(id) is not None:
@@ -186,8 +192,13 @@ class Attendee:
         return meeting
 
     def _keep(self, meeting: Meeting) -> None:
-        self.ended = [*self.unsettled, meeting]
+        self.ended.append(meeting)
         self._fresh = False
+
+    def _forget_old(self, now: float) -> None:
+        recent = [one for one in self.ended if one.settled_at is not None and now - one.settled_at < REMEMBERED]
+        known = recent[-SETTLED:]
+        self.ended = [one for one in self.ended if one.settled_at is None or one in known]
 
     def _running_as(self, id: str | None) -> Meeting | None:  # noqa: A002 - the wire's word
         """Return the running meeting if the message means it: it takes the first id that the device names."""

@@ -115,7 +115,7 @@ def _saved(meeting: Meeting, now: float) -> SavedMeeting:
         pending=list(meeting.transcript.pending),
         notes=meeting.notes,
         summary=meeting.summary,
-        settled=meeting.settled,
+        settled=meeting.settled_at is not None,
     )
 
 
@@ -126,7 +126,7 @@ def _restored(saved: SavedMeeting, then: float) -> Meeting:
     meeting.because = saved.because
     meeting.notes = saved.notes
     meeting.summary = saved.summary
-    meeting.settled = saved.settled
+    meeting.settled_at = then if saved.settled else None
     return meeting
 
 

@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
-from gateway.device.outbox import Sent
-from gateway.errors import MailboxFailed, PoolBusy
+from gateway.errors import PoolBusy
 from gateway.identity import DeviceId, printable
 from gateway.meeting.attendee import Attendee, Meeting
 from gateway.meeting.summary import Summarizer, Summary, summary_message
@@ -23,12 +22,13 @@ _log = logging.getLogger(__name__)
 
 Run: TypeAlias = Callable[..., Awaitable[Any]]
 """Runs a function with its arguments in the worker pool and returns what it returned; raises `PoolBusy`."""
-LeaveSummary: TypeAlias = Callable[[DeviceId, MeetingSummary], Awaitable[None]]
-"""Puts a summary into the mailbox of a device; raises `MailboxFailed`."""
+SendSummary: TypeAlias = Callable[[DeviceId, MeetingSummary], Awaitable[bool]]
+"""Sends a summary to a device, at once if it is there; whether it has it, or else its mailbox has."""
 
 RETRY = 5.0  # until the pool or the mailbox is asked again, where nobody is there to be told that it is busy
 CONCLUSIONS = 10_000  # at once: so many mean that the pool or the mailbox has not worked for long
 BUSY = "too many meetings end at this moment; finalize again in a while"
+HAND_OVER_TIMEOUT = 5.0  # at the stop, when devices have gone: what is left of it is a commit
 CLOSE_TIMEOUT = 2.0  # for cancelled tasks, which only have to unwind
 
 
@@ -40,7 +40,7 @@ class Conclusions:
     Args:
         observers: where records go.
         run: the worker pool; all work of the summarizer goes through it.
-        leave_summary: where summaries go whose device is not there.
+        send_summary: the way of summaries to their devices.
         summarizer: what makes them.
         on_settled: told of each attendee of whom a meeting has been concluded.
     """
@@ -49,22 +49,28 @@ class Conclusions:
         self,
         observers: Observers,
         run: Run,
-        leave_summary: LeaveSummary,
+        send_summary: SendSummary,
         summarizer: Summarizer,
         on_settled: Callable[[Attendee], None],
     ) -> None:
         self._observers = observers
         self._run = run
-        self._leave_summary = leave_summary
+        self._send_summary = send_summary
         self._summarizer = summarizer
         self._on_settled = on_settled
         self._batches = Tasks("batches of meetings")
         self._tasks = Tasks("summaries of meetings")
+        self._hand_overs = Tasks("summaries on their way")
 
     async def close(self) -> None:
-        """Cancel what is under way and wait for it; what was not finished is as if it had not begun."""
+        """Cancel what is under way and wait for it; what was not finished is as if it had not begun.
+
+        Summaries on their way have a moment to arrive, as they would be sent once more otherwise.
+        """
         await self._batches.close(CLOSE_TIMEOUT)
         await self._tasks.close(CLOSE_TIMEOUT)
+        await self._hand_overs.finish(HAND_OVER_TIMEOUT)
+        await self._hand_overs.close(CLOSE_TIMEOUT)
 
     # --- while the meeting runs -----------------------------------------------------------------------------------
 
@@ -91,15 +97,16 @@ class Conclusions:
     def conclude(self, attendee: Attendee, meeting: Meeting) -> None:
         """Start to make the summary of an ended meeting and to hand it over.
 
-        It goes to the device if it is there, else into its mailbox. Where the device asked and waits, a busy pool and
-        a failing summarizer are told to it, and it may ask again; else it is tried until it works.
+        It goes to the device if it is there; else, or if it does not arrive, into its mailbox. Where the device asked
+        and waits, a busy pool and a failing summarizer are told to it, and it may ask again; else it is tried until it
+        works.
         """
         if len(self._tasks) < CONCLUSIONS:
             meeting.concluding = True
             self._tasks.spawn(self._conclude(attendee, meeting), f"summary for {attendee.device}")
         elif not self._told(attendee, meeting, Error("BUSY", BUSY)):
             _log.error("a meeting of %s is lost: %d others wait for their summary", attendee.device, CONCLUSIONS)
-            meeting.settled = True
+            meeting.settled_at = _now()
 
     async def _conclude(self, attendee: Attendee, meeting: Meeting) -> None:
         while not await self._is_done(attendee, meeting):  # noqa: ASYNC110 - it is tried again, no event says when
@@ -113,18 +120,17 @@ class Conclusions:
         try:
             if meeting.summary is None:
                 meeting.summary = await self._summarize(meeting)
-            await self._hand_over(attendee, meeting, meeting.summary)
         except PoolBusy:
             return self._told(attendee, meeting, Error("BUSY", BUSY))
-        except MailboxFailed:
-            return False
         except Exception as error:  # noqa: BLE001 - the rim: a summarizer is foreign code
             self._failed(error)
             if not self._told(attendee, meeting, MeetingError("INTERNAL_ERROR", "the summary could not be made")):
-                meeting.settled = True  # given up: nobody will ask again
-        else:
-            meeting.settled = True
-        return True
+                meeting.settled_at = _now()  # given up: nobody will ask again
+            return True
+        # a task of its own, which a stop does not cut: the courier would have the summary, and the checkpoint, too
+        way = self._hand_over(attendee, meeting, meeting.summary)
+        arrived: bool = await asyncio.shield(self._hand_overs.spawn(way, f"summary to {attendee.device}"))
+        return arrived
 
     async def _summarize(self, meeting: Meeting) -> MeetingSummary:
         async with meeting.lock:
@@ -137,14 +143,17 @@ class Conclusions:
             meeting.notes = None
             return message
 
-    async def _hand_over(self, attendee: Attendee, meeting: Meeting, summary: MeetingSummary) -> None:
+    async def _hand_over(self, attendee: Attendee, meeting: Meeting, summary: MeetingSummary) -> bool:
+        if meeting.transcript.revision and not await self._send_summary(attendee.device, summary):
+            return False
+        meeting.settled_at = _now()
         session = attendee.session
-        if session is None or session.send_json(summary) is Sent.FAILED:
-            if meeting.transcript.revision:  # the summary of nothing is not worth a letter
-                await self._leave_summary(attendee.device, summary)
-            return
-        for _ in range(meeting.repeats):
-            session.send_json(replace(summary, idempotent=True))
+        if session is not None:
+            if not meeting.transcript.revision:  # the summary of nothing is not worth a letter
+                session.send_json(summary)
+            for _ in range(meeting.repeats):
+                session.send_json(replace(summary, idempotent=True))
+        return True
 
     def _told(self, attendee: Attendee, meeting: Meeting, error: Error | MeetingError) -> bool:
         """Tell the device, if it asked and is there to ask again, that there is no summary."""
@@ -161,6 +170,10 @@ class Conclusions:
         _log.error("the summarizer failed", exc_info=error)
         failed = TaskFailed(task="summarizer", error=printable(f"{type(error).__name__}: {error}"))
         self._observers.emit(failed)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _summary_of(summarizer: Summarizer, notes: Any, rest: Sequence[Snippet]) -> Summary:

@@ -13,8 +13,8 @@ from gateway.device.outbox import Sent
 from gateway.errors import BadMessage
 from gateway.feature import Feature, Handler
 from gateway.identity import DeviceId
-from gateway.meeting.attendee import Attendee, Meeting
-from gateway.meeting.conclusion import Conclusions, LeaveSummary, Run
+from gateway.meeting.attendee import REMEMBERED, Attendee, Meeting
+from gateway.meeting.conclusion import Conclusions, Run, SendSummary
 from gateway.meeting.snapshot import Snapshots, requested_delay_ms
 from gateway.meeting.summary import ExtractiveSummarizer, Summarizer
 from gateway.meeting.transcript import read_meeting_id, read_snippets, read_title
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.device.session import Session
 
 ABSENT = 10_000  # devices whose meetings wait for them, or are remembered; about as many as may be connected
-REMEMBERED = 600.0  # an ended meeting of an absent device, for a repeated finalize: as long as other repeats are known
 REPEATS = 10  # answers owed to those who ask again while the summary is being made
 
 
@@ -39,7 +38,7 @@ class Meetings(Feature):
         observers: where records go.
         snapshots: shared with the other kind of snapshot.
         run: the worker pool; all work of the summarizer goes through it.
-        leave_summary: where summaries go whose device is not there.
+        send_summary: the way of summaries to their devices.
         summarizer: what makes them.
         wall: stamps snippets.
     """
@@ -50,7 +49,7 @@ class Meetings(Feature):
         observers: Observers,
         snapshots: Snapshots,
         run: Run,
-        leave_summary: LeaveSummary,
+        send_summary: SendSummary,
         summarizer: Summarizer | None = None,
         wall: WallClock = wall_clock,
     ) -> None:
@@ -61,7 +60,7 @@ class Meetings(Feature):
         self._observers = observers
         self._snapshots = snapshots
         self._conclusions = Conclusions(
-            observers, run, leave_summary, summarizer or ExtractiveSummarizer(), self._concluded
+            observers, run, send_summary, summarizer or ExtractiveSummarizer(), self._concluded
         )
         self._wall = wall
         self._attendees: dict[DeviceId, Attendee] = {}

@@ -45,6 +45,7 @@ def _reason_of(event: events.ConnectionClosed) -> str:
 _TRUTH = ("true", "false")
 _REFUSALS = ("400", "401", "403", "404", "405", "408", "414", "426", "429", "431", "500", "503", "505")
 _ANSWERS = ("200", "202", "204", "206", "304", *_REFUSALS, "413", "416", "501")
+_OTA_REFUSALS = ("400", "403", "404", "416", "503")
 _CLOSE_CODES = tuple(str(code.value) for code in CloseCode)
 _CLOSE_REASONS = tuple(code.name.lower() for code in CloseCode)
 _ERROR_CODES = (
@@ -141,6 +142,11 @@ COUNTERS = (
         events.RetiredFrameDropped,
     ),
     Counted(
+        "wsdevice_unknown_types_dropped_total",
+        "Messages of an unknown type left without an answer: it had one before, or there were too many types.",
+        events.UnknownTypeDropped,
+    ),
+    Counted(
         "wsdevice_sends_failed_total",
         "Messages that could not be handed to a connection.",
         events.SendFailed,
@@ -226,7 +232,7 @@ COUNTERS = (
         "wsdevice_dictations_ended_total",
         "Utterances that ended, by why.",
         events.DictationEnded,
-        (Label("because", ("stop", "abort", "offline", "failed")),),
+        (Label("because", ("stop", "abort", "silence", "offline", "failed")),),
     ),
     Counted(
         "wsdevice_dictation_packets_total",
@@ -247,6 +253,12 @@ COUNTERS = (
         "Requests answered on the HTTP port, by status.",
         events.HttpAnswered,
         (Label("status", _ANSWERS),),
+    ),
+    Counted(
+        "wsdevice_ota_refused_total",
+        "Requests to the OTA endpoint that were answered with an error, by status.",
+        events.OtaRefused,
+        (Label("status", _OTA_REFUSALS),),
     ),
     Counted(
         "wsdevice_tasks_failed_total",

@@ -83,7 +83,11 @@ class ConnectionClosed(Event, frozen=True):
 
 
 class HandoverBegan(Event, frozen=True):
-    """A newer connection took the route; the older one has been told, or could not be (``told`` false)."""
+    """A newer connection took the route, at once or, where the older one was slow to read its notice, a moment ago.
+
+    Attributes:
+        told: the notice was written to the older connection; false where it was gone, or did not read in time.
+    """
 
     told: bool
 
@@ -137,6 +141,10 @@ class AudioFrameDropped(Event, frozen=True):
 
 class RetiredFrameDropped(Event, frozen=True):
     """A replaced connection sent something other than dictation audio or an acknowledgement."""
+
+
+class UnknownTypeDropped(Event, frozen=True):
+    """A message of an unknown type was left without an answer: it had one before, or there were too many types."""
 
 
 class SendFailed(Event, frozen=True):
@@ -283,8 +291,8 @@ class DictationEnded(Event, frozen=True):
 
     Attributes:
         packets: how many audio packets it had, over all its connections.
-        because: ``stop`` (the device said so, or the engine heard it), ``abort`` (or a new start), ``offline`` or
-            ``failed``.
+        because: ``stop`` (the device said so, or the engine heard it), ``abort`` (or a new start), ``silence`` (no
+            audio came any more), ``offline`` or ``failed``.
     """
 
     packets: int
@@ -331,6 +339,14 @@ class HttpAnswered(Event, frozen=True):
     method: str
     path: str
     status: int
+    address: str
+
+
+class OtaRefused(Event, frozen=True):
+    """A request to the OTA endpoint, or for an image, was answered with an error; `HttpAnswered` came before it."""
+
+    status: int
+    reason: str
     address: str
 
 

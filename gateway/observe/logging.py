@@ -265,6 +265,7 @@ LINES: dict[type[Event], tuple[int, str]] = {
     events.MessageRejected: (_INFO, "message answered with {code}: {reason}"),
     events.AudioFrameDropped: (_DEBUG, "audio frame dropped: {why}"),
     events.RetiredFrameDropped: (_DEBUG, "frame of a replaced connection dropped"),
+    events.UnknownTypeDropped: (_DEBUG, "message of an unknown type dropped without an answer"),
     events.SendFailed: (_WARNING, "message could not be sent: {why}"),
     events.McpReceived: (_DEBUG, "JSON-RPC message without a handler"),
     # peer messages
@@ -289,6 +290,7 @@ LINES: dict[type[Event], tuple[int, str]] = {
     events.DrainBegan: (_WARNING, "taking no more devices; the {devices} here may finish"),
     events.GatewayStopped: (_INFO, "stopped after {seconds:.1f} s, clean: {clean}"),
     events.HttpAnswered: (_DEBUG, "{method} {path} from {address} answered with {status}"),
+    events.OtaRefused: (_INFO, "OTA request from {address} refused with {status}: {reason}"),
     events.TaskFailed: (_ERROR, "task {task} failed: {error}"),
 }
 """For each record, its level and its sentence. What devices cause many times a second in their daily work is DEBUG."""

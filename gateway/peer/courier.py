@@ -2,7 +2,9 @@
 
 What a sender is told is true: ``delivered`` after the target's acknowledgement (or, without that feature, when its TCP
 has taken the message); ``enqueued`` after the commit. A message is in memory with a deadline, or in the mailbox, or
-settled. Every message once ``enqueued`` ends in one ``redelivered``, ``expired`` or ``dropped`` event to its sender.
+settled. Every message once ``enqueued`` ends in one ``redelivered``, ``expired`` or ``dropped`` event to its sender;
+but what was acknowledged and is not reported yet (for three seconds, mostly) is counted in memory, so that a kill loses
+the event, though not the message, which has arrived.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -30,9 +32,10 @@ from gateway.observe.events import (
     PeerLost,
     PeerRedelivered,
 )
+from gateway.peer.attempts import Attempts
 from gateway.peer.delivery import Delivery
 from gateway.peer.flight import Flight, Keeping, wire_id_of
-from gateway.peer.mailbox import EVENT_KINDS, Depth, Letter, Mailbox, Stored
+from gateway.peer.mailbox import EVENT_KINDS, Depth, Letter, Mailbox, Stored, asked
 from gateway.peer.own_letters import OwnLetters
 from gateway.peer.pump import Pump
 from gateway.peer.receipt import Receipt
@@ -40,6 +43,8 @@ from gateway.peer.remembered import Remembered
 from gateway.peer.requests import PeerRequest, read_ack, read_request
 from gateway.peer.senders import Senders
 from gateway.peer.settling import Settling, until_taken
+from gateway.peer.turns import Turns
+from gateway.presence.broadcast import SESSIONS_PER_TURN
 from gateway.protocol import limits
 from gateway.protocol.messages import MeetingSummary, Peer, PeerError
 from gateway.tasks import Tasks
@@ -80,11 +85,13 @@ class Courier(Feature):
         self._senders = Senders(config)
         self._remembered = Remembered(config.dedupe)
         self._everywhere: dict[str, int] = {}
+        self._attempts = Attempts()
         self._in_memory = 0
         self.depth = Depth(0, 0, 0.0)
         """How full the mailbox was at the last look, a second ago at most."""
         self._tasks = Tasks("courier")
         self._clerk = Tasks("courier's clerk")
+        self._turns = Turns(self._tasks)
         self._own = OwnLetters(wall_clock, config.ttl)
         self._settling = Settling(config, mailbox, self._tasks, self._settled, self._put_aside)
         self._pump = Pump(config, mailbox, self._tasks, self._settling, self._keep_in_order)
@@ -124,7 +131,7 @@ class Courier(Feature):
     def on_online(self, session: Session) -> None:
         """Send a device what waits for it."""
         self._senders.arrive(session.device)
-        delivery = Delivery(session, self._config, self, self._everywhere)
+        delivery = Delivery(session, self._config, self, self._everywhere, self._attempts)
         self._deliveries[session.device] = delivery
         self._pump.start(delivery)
 
@@ -185,13 +192,14 @@ class Courier(Feature):
         if request.broadcast:
             self._senders.take_broadcast(sender, now)
         targets = self._targets(sender, request)
-        receipt = Receipt(sender, request.id, len(targets), now)
+        wire_id = request.id or secrets.token_hex(8)
+        # a later `delivered` event names the message, so its sender has to know what it is called
+        receipt = Receipt(sender, wire_id if request.confirm else request.id, len(targets), now)
         if request.id is not None:
             self._remembered.add(receipt, request.id, now)
-        keep = self._send_to(targets, request, receipt, session)
-        if receipt.complete:
-            self._send_receipt(receipt)
-        self._keep_or_fail(keep)  # what is kept leaves the receipt open, and completes it
+        accepted = PeerAccepted(device=sender, session=session.id, message=wire_id, targets=len(targets))
+        self._observers.emit(accepted)
+        self._turns.do(sender, self._send_to(targets, request, wire_id, receipt))
 
     def _targets(self, sender: DeviceId, request: PeerRequest) -> dict[DeviceId, str]:
         """Whom a request is for, each with the code of its failure, or nothing where it may be sent.
@@ -210,22 +218,22 @@ class Courier(Feature):
         return codes
 
     def _send_to(
-        self, targets: dict[DeviceId, str], request: PeerRequest, receipt: Receipt, session: Session
-    ) -> list[Flight]:
-        """Send a message to all its targets, and return what is to be kept."""
-        sender = session.device
+        self, targets: dict[DeviceId, str], request: PeerRequest, wire_id: str, receipt: Receipt
+    ) -> Iterator[None]:
+        """Send a message to all its targets; a turn is over at each ``yield``, so that a broadcast holds up nobody."""
         created = self._wall_clock()
-        wire_id = request.id or secrets.token_hex(8)
-        accepted = PeerAccepted(device=sender, session=session.id, message=wire_id, targets=len(targets))
-        self._observers.emit(accepted)
         keep: list[Flight] = []
-        for target, code in targets.items():
+        for number, (target, code) in enumerate(targets.items()):
+            if number and number % SESSIONS_PER_TURN == 0:
+                self._keep_or_fail(keep)
+                keep = []
+                yield
             if code:
                 self._fail(receipt, target, wire_id, code)
                 continue
             letter = Letter(
                 recipient=target,
-                sender=sender,
+                sender=receipt.sender,
                 id=wire_id,
                 kind="peer",
                 body=request.body,
@@ -234,7 +242,8 @@ class Courier(Feature):
                 confirm=request.confirm,
             )
             keep += self._send_live(letter, receipt)
-        return keep
+        self._send_receipt_if_complete(receipt)
+        self._keep_or_fail(keep)  # what is kept leaves the receipt open, and completes it
 
     # --- on the way ---------------------------------------------------------------------------------------------
 
@@ -267,37 +276,39 @@ class Courier(Feature):
         self._keep_or_fail(self._in_order(delivery, flights))
 
     def _keep_or_fail(self, flights: list[Flight]) -> None:
-        if not flights:
-            return
-        if self._config.queue:
-            for flight in flights:
-                flight.keeping = Keeping.STORING
-                delivery = self._deliveries.get(flight.letter.recipient)
-                if delivery is not None and flight.delivery is None:
-                    delivery.storing.add(flight)
-            self._tasks.spawn(self._store(flights), "store")
-            return
+        mail: list[Flight] = []
         for flight in flights:
-            self._drop(flight, "TARGET_OFFLINE")
+            if flight.of_peer and not self._config.queue:
+                self._drop(flight, "TARGET_OFFLINE")
+                continue
+            flight.keeping = Keeping.STORING
+            delivery = self._deliveries.get(flight.letter.recipient)
+            if delivery is not None and flight.delivery is None:
+                delivery.storing.add(flight)
+            if flight.letter.kind in EVENT_KINDS:
+                self._tasks.spawn(self._store_event(flight), "store event")
+            else:
+                mail.append(flight)
+        if mail:
+            self._tasks.spawn(self._store(mail), "store")
 
-    async def _store(self, flights: list[Flight]) -> None:
-        mail = [flight for flight in flights if flight.letter.kind not in EVENT_KINDS]
-        events = [flight for flight in flights if flight.letter.kind in EVENT_KINDS]
+    async def _store(self, mail: list[Flight]) -> None:
         try:
-            answers = await self._mailbox.store([flight.letter for flight in mail]) if mail else []
+            answers = await asked(self._mailbox.store([flight.letter for flight in mail]))
         except MailboxFailed:
             for flight in mail:
-                self._drop(flight, "INTERNAL_ERROR")
+                self._refused(flight, "INTERNAL_ERROR")
         else:
             for flight, answer in zip(mail, answers, strict=True):
                 self._stored(flight, answer)
-        for flight in events:
-            await until_taken(partial(self._mailbox.add_event, flight.letter), self._config)
-            self._stored(flight, Stored.STORED)
+
+    async def _store_event(self, flight: Flight) -> None:
+        await until_taken(partial(self._mailbox.add_event, flight.letter), self._config)
+        self._stored(flight, Stored.STORED)
 
     def _stored(self, flight: Flight, answer: Stored) -> None:
         if answer is Stored.FULL and not flight.confirm:
-            self._drop(flight, "MAILBOX_FULL")
+            self._refused(flight, "MAILBOX_FULL")
             return
         self._in_memory -= 1
         flight.keeping = Keeping.STORED
@@ -314,6 +325,7 @@ class Courier(Feature):
         letter = flight.letter
         if flight.of_peer and is_new:
             self._observers.emit(PeerEnqueued(device=letter.recipient, message=letter.id, sender=letter.sender))
+        flight.end(safe=True)
         receipt, flight.receipt = flight.receipt, None
         if receipt is not None:
             receipt.enqueued(letter.recipient)
@@ -330,6 +342,7 @@ class Courier(Feature):
     def _arrived(self, flight: Flight) -> None:
         """A device has a message of which no receipt has gone out yet."""
         self._end(flight)
+        flight.end(safe=True)
         receipt, flight.receipt = flight.receipt, None
         if receipt is not None:
             receipt.delivered(flight.letter.recipient, acknowledged=flight.confirm != "written")
@@ -345,6 +358,11 @@ class Courier(Feature):
         elif (delivery := self._deliveries.get(flight.letter.recipient)) is not None:
             delivery.storing.discard(flight)
 
+    def _refused(self, flight: Flight, code: str) -> None:
+        """The mailbox does not take a message; a present device that was sent it has a moment to confirm it."""
+        if flight.confirm or flight.delivery is None or not flight.delivery.refused(flight):
+            self._drop(flight, code)
+
     def _drop(self, flight: Flight, code: str) -> None:
         """A message cannot be kept: it fails, unless its device turns out to have it."""
         self._in_memory -= 1
@@ -352,13 +370,10 @@ class Courier(Feature):
             self._arrived(flight)
             return
         self._end(flight)
-        letter = flight.letter
+        flight.end(safe=False)
         receipt, flight.receipt = flight.receipt, None
-        if receipt is None:
-            failed = PeerFailed(device=letter.recipient, message=letter.id, sender=letter.sender, code=code)
-            self._observers.emit(failed)
-        else:
-            self._fail(receipt, letter.recipient, letter.id, code)
+        if receipt is not None:
+            self._fail(receipt, flight.letter.recipient, flight.letter.id, code)
             self._send_receipt_if_complete(receipt)
 
     def _fail(self, receipt: Receipt, target: DeviceId, wire_id: str, code: str) -> None:
@@ -446,20 +461,27 @@ class Courier(Feature):
         while True:
             await asyncio.sleep(_EXPIRY_CHECK)
             self._senders.forget_departed(asyncio.get_running_loop().time())
-            try:
-                self._note_expired(await self._mailbox.take_expired(_EXPIRED_AT_ONCE, self._own.notice_of_expiry()))
-                self.depth = await self._mailbox.depth()
-            except MailboxFailed:
-                pass  # the mailbox says so itself; the letters are still there at the next look
+            with suppress(MailboxFailed):  # the log says so; the letters are still there at the next look
+                await self._take_expired()
+                self.depth = await asked(self._mailbox.depth())
 
-    def _note_expired(self, letters: Sequence[Letter]) -> None:
+    async def _take_expired(self) -> None:
+        """Take all that has expired; a sender is told at the end, of all at once."""
         counts: Counter[tuple[str, DeviceId]] = Counter()
-        for letter in letters:
-            self._expired(letter)
-            if letter.kind == "peer":
-                counts[letter.sender, letter.recipient] += 1
-        for (sender, recipient), count in counts.items():
-            self._lost(sender, recipient, "expired", "ttl", count)
+        try:
+            while True:
+                notice = self._own.notice_of_expiry()
+                letters = await asked(self._mailbox.take_expired(_EXPIRED_AT_ONCE, notice))
+                for letter in letters:
+                    self._expired(letter)
+                    if letter.kind == "peer":
+                        counts[letter.sender, letter.recipient] += 1
+                if len(letters) < _EXPIRED_AT_ONCE:
+                    break
+                await asyncio.sleep(0)  # not every mailbox waits for something
+        finally:
+            for (sender, recipient), count in counts.items():
+                self._lost(sender, recipient, "expired", "ttl", count)
 
     def _expired(self, letter: Letter) -> None:
         delivery = self._deliveries.get(letter.recipient)
@@ -472,18 +494,22 @@ class Courier(Feature):
 
     # --- to the sender ------------------------------------------------------------------------------------------
 
-    async def leave_summary(self, device: DeviceId, summary: MeetingSummary) -> None:
-        """Keep the summary of a meeting that ended without its device; durable on return.
+    async def send_summary(self, device: DeviceId, summary: MeetingSummary) -> bool:
+        """Send the summary of a meeting, at once if its device is there, ahead of all that waits for it.
 
-        Raises:
-            MailboxFailed: it was not kept, and may be left again.
+        Returns:
+            Whether it is safe: the device has it, or else the mailbox. If not, it is to be sent again. Cancelling the
+            call does not take the summary back.
         """
-        (answer,) = await self._mailbox.store([self._own.summary(device, summary)])
-        if answer is Stored.FULL:
-            raise MailboxFailed("the mailbox is full")
+        flight = Flight(self._own.summary(device, summary), None, Keeping.MEMORY)
+        flight.outcome = asyncio.get_running_loop().create_future()
+        self._in_memory += 1
         delivery = self._deliveries.get(device)
-        if delivery is not None:
-            self._pump.start(delivery)
+        if delivery is None:
+            self._keep_or_fail([flight])
+        else:
+            delivery.send(flight)
+        return await flight.outcome
 
     def _lost(self, sender: str, recipient: DeviceId, kind: str, reason: str, count: int) -> None:
         lost = PeerLost(device=recipient, sender=sender, kind=kind, reason=reason, count=count)

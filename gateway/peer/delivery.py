@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.config import PeerConfig
 from gateway.device.outbox import Sent
 from gateway.observe.events import PeerRetried
+from gateway.peer.attempts import Attempts
 from gateway.peer.flight import Flight, Keeping
 from gateway.peer.rounds import Rounds
 from gateway.protocol import limits
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LATE_ACK = 30.0  # seconds an acknowledgement of a further copy may take: several TCP retransmissions
 _LATE_ACKS = 100  # wire ids for which one is expected; past it the oldest is forgotten
+_REFUSED_WAIT = limits.WRITTEN_TIMEOUT  # for a confirmation of what the mailbox has refused: as long as for TCP's
 
 
 class Post(Protocol):
@@ -36,7 +38,7 @@ class Post(Protocol):
         """The time for a live confirmation is over: keep these, in this order."""
 
     def given_up(self, flight: Flight) -> None:
-        """The message was sent as often as is allowed, and is no longer in flight."""
+        """The message was sent as often as is allowed, and is not in flight, or not any more."""
 
     def report(self, delivery: Delivery) -> None:
         """A share of redelivered mail may be due."""
@@ -50,7 +52,9 @@ class Delivery:
     acknowledgements that are still owed for a message that is over are not taken for one of the next message.
     """
 
-    def __init__(self, session: Session, config: PeerConfig, post: Post, everywhere: dict[str, int]) -> None:
+    def __init__(
+        self, session: Session, config: PeerConfig, post: Post, everywhere: dict[str, int], attempts: Attempts
+    ) -> None:
         self.session = session
         self.rounds = Rounds(config.redelivered_wait)
         self.pumping = False
@@ -64,6 +68,7 @@ class Delivery:
         self._config = config
         self._post = post
         self._everywhere = everywhere  # wire ids in flight to any device, to tell a foreign acknowledgement
+        self._attempts = attempts
         self._flights: dict[str, Flight] = {}
         self._held: list[Flight] = []
         self._owed: dict[str, tuple[int, float]] = {}  # wire id -> acknowledgements still to come, until when
@@ -120,9 +125,14 @@ class Delivery:
     # --- sending ------------------------------------------------------------------------------------------------
 
     def send(self, flight: Flight) -> None:
-        """Send a message and watch for its confirmation."""
+        """Send a message and watch for its confirmation; one that was sent as often as is allowed is given up."""
         wire_id = flight.wire_id
         flight.delivery = self
+        if flight.keeping is Keeping.STORED:
+            flight.earlier = self._attempts.take(flight.letter)
+            if self._is_spent(flight):
+                self._post.given_up(flight)
+                return
         self._flights[wire_id] = flight
         self._everywhere[wire_id] = self._everywhere.get(wire_id, 0) + 1
         if flight.keeping is Keeping.STORED:
@@ -135,6 +145,9 @@ class Delivery:
         """The device has a newer channel: what it has not confirmed goes there, in order."""
         acknowledges = self.acknowledges
         for flight in self._unconfirmed():
+            if self._is_spent(flight):
+                self._give_up(flight)
+                continue
             flight.redelivered = flight.redelivered or flight.attempts > 0
             self._put(flight, acknowledges)
         self._wake_for_flights()
@@ -162,6 +175,8 @@ class Delivery:
         in_memory = self.in_memory() + self.release()
         for flight in tuple(self._flights.values()):
             self.remove(flight)
+            if flight.of_peer and not flight.confirm:
+                self._attempts.note(flight.letter, flight.earlier + flight.attempts)
         return in_memory
 
     def _put(self, flight: Flight, acknowledges: bool) -> None:
@@ -195,6 +210,18 @@ class Delivery:
         flight.due = self._loop.time() + self._patience(flight, self.acknowledges)
         self._join_share(flight)
         self._wake_for_flights()
+
+    def refused(self, flight: Flight) -> bool:
+        """The mailbox has refused a message: whether its device, which was sent it, has still time to confirm it."""
+        now = self._loop.time()
+        if flight.fails_at is None:
+            flight.fails_at = now + _REFUSED_WAIT
+        if self._flights.get(flight.wire_id) is not flight or now >= flight.fails_at:
+            return False
+        flight.keeping = Keeping.MEMORY
+        flight.due = flight.fails_at
+        self._wake_for_flights()
+        return True
 
     def _unconfirmed(self) -> list[Flight]:
         return [flight for flight in self._flights.values() if not flight.confirm]
@@ -294,13 +321,22 @@ class Delivery:
                 continue
             if flight.keeping is not Keeping.STORED:
                 flight.due = now + self._config.live_ack  # its commit is under way
-            elif flight.attempts >= self._config.attempts:
-                self.remove(flight)
-                self._post.given_up(flight)
+            elif self._is_spent(flight):
+                self._give_up(flight)
             else:
                 flight.redelivered = True
                 self._put(flight, acknowledges=True)
                 self._note_retry(flight)
+
+    def _is_spent(self, flight: Flight) -> bool:
+        """Whether a message was sent as often as is allowed; the kernel's word comes for one sending."""
+        if flight.keeping is not Keeping.STORED or not flight.of_peer or not self.acknowledges:
+            return False
+        return flight.earlier + flight.attempts >= self._config.attempts
+
+    def _give_up(self, flight: Flight) -> None:
+        self.remove(flight)
+        self._post.given_up(flight)
 
     def _note_retry(self, flight: Flight) -> None:
         device, session = self.session.device, self.session.id

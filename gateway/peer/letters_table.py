@@ -27,8 +27,8 @@ _FIND = """SELECT position, kind, state, settled_at FROM letters INDEXED BY lett
     WHERE recipient = ? AND sender = ? AND id = ?"""
 _INSERT = f"INSERT INTO letters ({COLUMNS}) VALUES ({', '.join('?' * len(Letter.__struct_fields__))})"
 _DELETE = "DELETE FROM letters WHERE position = ?"
-_WAITING = f"""SELECT position, {COLUMNS} FROM letters INDEXED BY letters_waiting
-    WHERE state = 'waiting' AND recipient = ? AND position > ? AND expires > ? ORDER BY position LIMIT ?"""
+_WAITING = f"""SELECT {COLUMNS} FROM letters INDEXED BY letters_waiting
+    WHERE state = 'waiting' AND recipient = ? AND expires > ? ORDER BY position LIMIT ?"""
 _OLDEST = "SELECT min(created) FROM letters INDEXED BY letters_expiring WHERE state = 'waiting'"
 _EXPIRED = f"""SELECT position, {COLUMNS} FROM letters INDEXED BY letters_expiring
     WHERE state = 'waiting' AND expires <= ? ORDER BY expires, created, position LIMIT ?"""
@@ -169,9 +169,9 @@ class LettersTable:
             return
         self._insert(event)
 
-    def waiting(self, recipient: DeviceId, limit: int, after: int, now: float) -> list[tuple[int, Letter]]:
+    def waiting(self, recipient: DeviceId, limit: int, now: float) -> list[Letter]:
         """See `Mailbox.waiting`."""
-        return [(row[0], letter_of(row[1:])) for row in self._run(_WAITING, (recipient, after, now, limit))]
+        return [letter_of(row) for row in self._run(_WAITING, (recipient, now, limit))]
 
     def settle(self, recipient: DeviceId, names: Sequence[tuple[str, str]], now: float) -> int:
         """See `Mailbox.settle`."""

@@ -6,14 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from gateway.errors import Misuse
+from gateway.errors import MailboxFailed, Misuse
 from gateway.identity import DeviceId
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 EVENT_KINDS = frozenset({"redelivered", "delivered", "expired", "dropped"})
 """Kinds of letters that tell a sender what became of its messages; they are kept by `Mailbox.add_event` only."""
@@ -125,10 +130,10 @@ class Mailbox(Protocol):
     async def add_event(self, letter: Letter) -> None:
         """Keep an event; a waiting one of the same recipient, kind, about and reason is merged into it.
 
-        Merging replaces the older event by the new one with the counts added. So the merged event has the new
-        letter's id and a new position at the end: its recipient does not take it for one it has seen, and a reader
-        that is past the older one meets it. An event whose id is known already (waiting, set aside or settled within
-        the dedupe time) changes nothing. One past its expiry is not merged.
+        Merging replaces the older event by the new one with the counts added. So the merged event has the new letter's
+        id and its place at the end: its recipient does not take it for one it has seen. An event whose id is known
+        already (waiting, set aside or settled within the dedupe time) changes nothing. One past its expiry is not
+        merged.
 
         Past `limits.MAILBOX_EVENTS` different events for one recipient its oldest is dropped. Past as many events as
         the mailbox takes letters in all, the recipient's oldest is dropped or, where it has none, the new one.
@@ -138,11 +143,8 @@ class Mailbox(Protocol):
         """
         ...
 
-    async def waiting(self, recipient: DeviceId, limit: int, after: int = 0) -> list[tuple[int, Letter]]:
-        """Return the oldest letters of a recipient as (position, letter), only those with a position above ``after``.
-
-        Positions grow with time and are never reused; letters past their expiry are not returned.
-        """
+    async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
+        """Return the oldest letters of a recipient, in order; those past their expiry are not returned."""
         ...
 
     async def settle(self, recipient: DeviceId, letters: Sequence[tuple[str, str]]) -> int:
@@ -194,6 +196,21 @@ class Mailbox(Protocol):
     async def depth(self) -> Depth:
         """How full it is."""
         ...
+
+
+async def asked(answer: Awaitable[T]) -> T:
+    """Await a mailbox's answer; where a mailbox, which may be an application's, fails otherwise, that is logged.
+
+    Raises:
+        MailboxFailed: whatever it raised.
+    """
+    try:
+        return await answer
+    except MailboxFailed:
+        raise
+    except Exception as error:
+        _log.exception("the mailbox failed for a reason that is not the disk's")
+        raise MailboxFailed(f"the mailbox raised {type(error).__name__}") from error
 
 
 def check_letters(letters: Sequence[Letter]) -> None:

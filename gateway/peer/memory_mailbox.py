@@ -87,11 +87,11 @@ class MemoryMailbox(Mailbox):
         check_event(letter)
         self._add_event(letter, self._now())
 
-    async def waiting(self, recipient: DeviceId, limit: int, after: int = 0) -> list[tuple[int, Letter]]:
+    async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
         """See `Mailbox.waiting`."""
         now = self._now()
         kept = self._waiting.get(recipient, {}).values()
-        return [entry for entry in kept if entry[0] > after and entry[1].expires > now][:limit]
+        return [letter for _, letter in kept if letter.expires > now][:limit]
 
     async def settle(self, recipient: DeviceId, letters: Sequence[tuple[str, str]]) -> int:
         """See `Mailbox.settle`."""

@@ -9,7 +9,7 @@ from gateway.config import PeerConfig
 from gateway.errors import MailboxFailed
 from gateway.peer.delivery import Delivery
 from gateway.peer.flight import Flight, Keeping, wire_id_of
-from gateway.peer.mailbox import Mailbox
+from gateway.peer.mailbox import Mailbox, asked
 from gateway.peer.settling import Settling
 from gateway.tasks import Tasks
 
@@ -75,12 +75,12 @@ class Pump:
         recipient = delivery.session.device
         # one more than can be in flight, or are leaving, tells that there is more
         most = self._config.in_flight + len(self._settling.of(recipient)) + 1
-        letters = await self._mailbox.waiting(recipient, most)
+        letters = await asked(self._mailbox.waiting(recipient, most))
         if delivery.ended:
             return
         leaving = self._settling.of(recipient)
         behind: set[str] = set()  # senders of which something has to wait, and so all that comes after it
-        for _, letter in letters:
+        for letter in letters:
             key = (letter.sender, letter.id)
             flight = delivery.get(wire_id_of(letter))
             if key in leaving or (flight is not None and flight.key == key):

@@ -25,7 +25,7 @@ class Receipt:
 
     Args:
         sender: who gets the receipt.
-        id: the message's id as the sender knows it, None when it gave none.
+        id: the message's id as the sender is to know it, None when it gave none and need not know.
         targets: how many there are.
         now: loop time of acceptance.
     """

@@ -22,7 +22,7 @@ class PeerRequest(msgspec.Struct, frozen=True):
         targets: each once, in the order named; empty for a broadcast.
         broadcast: to all who are online.
         body: the payload as JSON.
-        id: the sender's id for it, None when the sender gave none.
+        id: the sender's id for it, None when it gave none.
         ttl: seconds it may be kept.
         confirm: the sender wants to hear of a delivery out of the mailbox.
     """

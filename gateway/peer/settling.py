@@ -15,7 +15,7 @@ from gateway.config import PeerConfig
 from gateway.errors import MailboxFailed
 from gateway.identity import DeviceId
 from gateway.peer.flight import Flight
-from gateway.peer.mailbox import Letter, Mailbox
+from gateway.peer.mailbox import Letter, Mailbox, asked
 from gateway.tasks import Tasks
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ async def until_taken(write: Callable[[], Awaitable[T]], config: PeerConfig) -> 
     wait = config.retry_first
     while True:
         try:
-            return await write()
+            return await asked(write())
         except MailboxFailed:
             await asyncio.sleep(wait)
             wait = min(wait * 2, config.retry_max)

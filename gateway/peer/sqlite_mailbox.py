@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 # Errors of SQLite that say something about one statement and its values, not about the file and its disk.
 _OF_THE_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+_OF_A_VALUE = (*_OF_THE_STATEMENT, OverflowError, UnicodeError)  # the last two where it cannot even be handed over
 
 
 class SqliteMailbox(Mailbox):
@@ -32,7 +33,7 @@ class SqliteMailbox(Mailbox):
 
     All work on the file is done in the executor, one batch at a time; reads wait in the same queue as writes. A batch
     is one transaction: when the disk is full, or fails, or another program holds the file, all operations of the
-    batch raise `MailboxFailed`, and later ones are tried anew.
+    batch raise `MailboxFailed`, and later ones are tried anew. So does an operation alone whose values cannot be kept.
 
     Args:
         path: of the file; made with its directory if it is not there.
@@ -101,10 +102,10 @@ class SqliteMailbox(Mailbox):
         now = self._wall_clock()
         await self._run(lambda table: table.add_event(letter, now))
 
-    async def waiting(self, recipient: DeviceId, limit: int, after: int = 0) -> list[tuple[int, Letter]]:
+    async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
         """See `Mailbox.waiting`."""
         now = self._wall_clock()
-        return await self._run(lambda table: table.waiting(recipient, limit, after, now))
+        return await self._run(lambda table: table.waiting(recipient, limit, now))
 
     async def settle(self, recipient: DeviceId, letters: Sequence[tuple[str, str]]) -> int:
         """See `Mailbox.settle`."""
@@ -182,8 +183,8 @@ def _attempt(table: LettersTable, operations: list[Operation[LettersTable]]) -> 
         # all of them, since this is a rim: a caller's bad value must not take the others' letters with it
         table.rollback()
         if operation is None or _is_of_the_disk(error):
-            raise MailboxFailed(_reason(error)) from error
-        operation.error = error
+            raise _failure(error) from error
+        operation.error = _failure(error) if isinstance(error, _OF_A_VALUE) else error
     return operation
 
 
@@ -191,9 +192,11 @@ def _is_of_the_disk(error: Exception) -> bool:
     return isinstance(error, sqlite3.Error | OSError | MemoryError) and not isinstance(error, _OF_THE_STATEMENT)
 
 
-def _reason(error: Exception) -> str:
+def _failure(error: Exception) -> MailboxFailed:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return f"{error} ({name})"
+    failure = MailboxFailed(f"{error} ({name})")
+    failure.__cause__ = error
+    return failure
 
 
 def _can_write(table: LettersTable) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
 from websockets.http11 import Request
 
 from gateway.device.channel import Channel, State
@@ -21,6 +22,8 @@ from gateway.presence.admission import Admission
 from gateway.presence.flapping import FlappingGuard
 from gateway.presence.handover import Handover
 from gateway.presence.registry import Registry
+from gateway.protocol import limits
+from gateway.protocol.close_codes import CloseCode
 from gateway.protocol.handshake import Connect, Terms, VerifyToken, read_request
 from gateway.tasks import Tasks
 
@@ -35,7 +38,8 @@ class Desk(ChannelDesk, Protocol):
 class Reception:
     """Decides about upgrades (before any state exists), and keeps the registry as channels come alive and end.
 
-    A connection that is refused, or ends before it counts as alive, never disturbs the device's present one.
+    A connection that is refused, or ends before it counts as alive, never disturbs the device's present one. Nor does
+    one that was accepted before it: whoever comes alive has those closed that were accepted earlier and have not.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Reception:
         self._guard = FlappingGuard(desk.config.handover)
         self._terms = Terms.of(desk.config)
         self._loop = asyncio.get_running_loop()
-        self._coming: dict[DeviceId, list[Channel]] = {}  # upgraded, not alive yet
+        self._coming: dict[DeviceId, list[Channel]] = {}  # upgraded, not alive yet, in order
 
     # --- upgrades -----------------------------------------------------------------------------------------------
 
@@ -68,9 +72,13 @@ class Reception:
         """
         now = self._loop.time()
         self._admission.check(address, now)
-        connect = read_request(request, self._terms, self._verify)
-        self._guard.check(connect.device, now)
-        self._check_takeover(connect)
+        try:
+            connect = read_request(request, self._terms, self._verify)
+            self._guard.check(connect.device, now)
+            self._check_takeover(connect)
+        except HandshakeRefused as refusal:
+            refusal.device = self._named(request)
+            raise
         channel = Channel(connect, connection, self, self._desk, self._loop)
         self._admission.opened()  # from here on nothing can fail: `leave` follows for certain
         self._coming.setdefault(connect.device, []).append(channel)
@@ -78,8 +86,19 @@ class Reception:
 
     def refused(self, refusal: HandshakeRefused, address: str) -> None:
         """Record a refusal."""
-        event = HandshakeRefusedEvent(status=refusal.status, reason=refusal.reason, address=address)
+        event = HandshakeRefusedEvent(
+            device=refusal.device, status=refusal.status, reason=refusal.reason, address=address
+        )
         self._desk.observers.emit(event)
+
+    def _named(self, request: Request) -> str:
+        """Return the id that a refused request gives; empty where it gives none, or is no good even without a token."""
+        everybody = msgspec.structs.replace(self._terms, devices=None, asks_for_tokens=False)
+        try:
+            connect = read_request(request, everybody, self._verify)
+        except HandshakeRefused:
+            return ""
+        return "" if connect.generated else connect.device
 
     def _check_takeover(self, connect: Connect) -> None:
         rule = self._desk.config.takeover
@@ -99,13 +118,21 @@ class Reception:
         if not coming:
             self._coming.pop(channel.connect.device, None)
 
+    def _overtake(self, channel: Channel) -> None:
+        """Close those that were accepted before a channel which has come alive, and have not: they never will."""
+        coming = self._coming[channel.connect.device]
+        for earlier in coming[: coming.index(channel)]:
+            self._has_come(earlier)
+            earlier.connection.close(CloseCode.REPLACED, "replaced", limits.HANDOVER_CLOSE_TIMEOUT)
+        self._has_come(channel)
+
     # --- arrivals and departures --------------------------------------------------------------------------------
 
     def arrive(self, channel: Channel, because: str) -> Session:
         """Give a channel that has come alive the route of its device."""
         now = self._loop.time()
         device = channel.connect.device
-        self._has_come(channel)
+        self._overtake(channel)
         session = self._registry.get(device)
         replaced = session is not None
         if session is None:
@@ -116,6 +143,7 @@ class Reception:
             old = self._registry.switch(session, channel)
         channel.session = session
         channel.state = State.OWNER
+        channel.resumes = replaced
         online = DeviceOnline(device=device, session=session.id, replaced=replaced, because=because)
         self._desk.observers.emit(online)
         if old is not None:

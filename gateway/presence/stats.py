@@ -19,7 +19,7 @@ from gateway.tasks import Tasks
 if TYPE_CHECKING:
     from gateway.device.session import Session
 
-ASKING_PATH = "/supie/v1/"  # of the seed fork, whose clients expect stats without asking
+ASKING_PATH = "/supie/v1"  # of the fork whose clients expect stats without asking; with or without a slash
 AT_MOST_EVERY = 1.0  # however many devices come and go
 FRAME_RESERVE = 128  # of a frame: what stands around the list, with room to spare
 CLOSE_TIMEOUT = 2.0  # for a cancelled task, which only has to unwind
@@ -99,4 +99,6 @@ class Stats(Feature):
     def _wants(self, session: Session) -> bool:
         if self._online.get(session.device) is not session:
             return False
-        return self._config.audience == "all" or session.offers("stats") or session.channel.path == ASKING_PATH
+        if self._config.audience == "all" or session.offers("stats"):
+            return True
+        return session.channel.path.removesuffix("/") == ASKING_PATH

@@ -29,9 +29,7 @@ class TokenBucket:
 
     def take(self, now: float, n: float = 1) -> bool:
         """Take ``n`` tokens if they are there; else take none and return False."""
-        if now > self._stamp:  # `_refill`, without a call: this is asked for every frame
-            self._tokens = min(self._burst, self._tokens + (now - self._stamp) * self._rate)
-            self._stamp = now
+        self._refill(now)
         if self._tokens < n - _FORGIVEN:
             return False
         self._tokens -= n
@@ -43,9 +41,7 @@ class TokenBucket:
         Returns:
             Seconds until the debt is paid; 0 while there is none.
         """
-        if now > self._stamp:  # as in `take`
-            self._tokens = min(self._burst, self._tokens + (now - self._stamp) * self._rate)
-            self._stamp = now
+        self._refill(now)
         self._tokens -= n
         return 0.0 if self._tokens >= 0 else -self._tokens / self._rate
 

@@ -42,7 +42,7 @@ _MEANING: dict[CloseCode, tuple[str, bool]] = {
     CloseCode.UNSUPPORTED_DATA: ("too many binary frames that do not follow the connection's framing", True),
     CloseCode.ABNORMAL: ("the connection was lost without a Close frame", True),
     CloseCode.INVALID_DATA: ("a text message was not UTF-8", True),
-    CloseCode.POLICY: ("too many errors in a short time", False),
+    CloseCode.POLICY: ("too many errors in a short time, or a message in pieces that did not end in time", False),
     CloseCode.TOO_BIG: ("a message was over the size limit", True),
     CloseCode.INTERNAL_ERROR: ("the gateway failed; the cause is in its log", True),
     CloseCode.SERVICE_RESTART: ("the gateway restarts; come back when you need it", True),

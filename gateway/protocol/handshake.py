@@ -33,7 +33,7 @@ QUERY_FIELDS = 32  # the longest query in the field has 4
 Framing: TypeAlias = Literal[1, 2, 3]
 Query: TypeAlias = dict[str, list[str]]
 
-# The seed fork's clients and third-party ones spell the same field in several ways.
+# Clients of the `/supie/v1/` fork and third-party ones spell the same field in several ways.
 _DEVICE_HEADERS = ("Device-Id", "device_id", "X-Device-Id")
 _DEVICE_QUERY = ("device-id", "device_id")
 _EVERYBODY = "broadcast"  # as a target of peer messages; a device of this name could never be written to

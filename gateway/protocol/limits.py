@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # --- identity -------------------------------------------------------------------------------------------------
 DEVICE_ID_CHARACTERS = 64  # a MAC is 17, a UUID 36; beyond 64 it is not an id
-GROUP_CHARACTERS = 8  # the seed fork's rule: a group is the first eight characters of the id
+GROUP_CHARACTERS = 8  # the `/supie/v1/` fork's rule: a group is the first eight characters of the id
 PRINTED_CHARACTERS = 64  # of a peer's text in a log line
 ERROR_TEXT_CHARACTERS = 200  # of an error reply: it fits a small display and cannot echo input
 
@@ -16,6 +16,7 @@ ERROR_TEXT_CHARACTERS = 200  # of an error reply: it fits a small display and ca
 TEXT_BYTES = 64 * 1024  # largest uplink text message
 BINARY_BYTES = 16 * 1024  # largest uplink binary message; a 60 ms Opus packet is 100 to 200 bytes
 FRAGMENTS = 4096  # of one message; a flood of empty fragments is otherwise free for its sender
+MESSAGE_SECONDS = 60.0  # from a message's first fragment to its last: 64 KiB on a link of 10 kbit/s
 JSON_DEPTH = 32  # nesting; the deepest message of the firmware (an MCP answer) has about 8
 DOWNLINK_BYTES = 8 * 1024  # a text frame to a device: its RAM bounds what it can take
 READ_BYTES = 4 * 1024  # taken from a socket per wake-up, so that no device holds the loop
@@ -58,10 +59,10 @@ SOCKET_SEND_BUFFER = 128 * 1024  # kernel send buffer per connection: the kernel
 SOCKET_RECEIVE_BUFFER = 64 * 1024  # what a device that vanished had sent is read at our pace, and it counts as here
 CLOSE_TIMEOUT = 1.0  # from our Close to an abort: the firmware never answers Close, others do in a round trip
 HANDOVER_CLOSE_TIMEOUT = 0.3  # the same in a handover, whose two channels may live 1.8 s in all
-NOTICE_TIMEOUT = 0.3  # to get the handover notice out before it is given up
+NOTICE_TIMEOUT = 0.3  # for a peer that does not read to make room for the handover notice, before it is withdrawn
 
 # --- handover -------------------------------------------------------------------------------------------------
-HANDOVER_WINDOW = 1.5  # the seed's dual-channel time
+HANDOVER_WINDOW = 1.5  # the time of two channels in the `/supie/v1/` fork
 REPLACEMENTS = 5  # in REPLACEMENT_WINDOW before a device counts as flapping
 REPLACEMENT_WINDOW = 60.0
 FLAPPING_REFUSAL = 5.0  # first refusal; doubles each time
@@ -107,8 +108,8 @@ LISTEN_DEBOUNCE = 0.3  # duplicate start/stop
 
 # --- speech ---------------------------------------------------------------------------------------------------
 UPLINK_SAMPLE_RATE = 16_000
-DOWNLINK_SAMPLE_RATE = 24_000
 FRAME_DURATION_MS = 60
+DICTATION_SILENCE = 30.0  # without a packet, where a device sends one each 60 ms while it listens: its link is dead
 AUDIO_AHEAD = 5  # packets sent at once before pacing: the device starts playing without a gap
 
 # --- stats ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Every JSON message, both ways, as typed structs; `gateway.protocol.decoding` reads them.
+"""The JSON messages, both ways, as typed structs; `gateway.protocol.decoding` reads them.
+
+Not here: heartbeats, which `gateway.device.channel` answers without decoding them further, and what only applications
+send to their firmware (``llm``, ``alert``, ``custom``, ``system`` commands), which they send as mappings.
 
 Uplink structs are tolerant: each field has a default, because clients in the field leave out what they like
 (``session_id`` may be absent, empty or stale, and is never looked at). What a feature must check itself, because the
@@ -80,18 +83,6 @@ def read_hello(message: dict[str, Any]) -> tuple[Hello, list[str]]:
         else:
             wrong.append("audio_params")
     return hello, wrong
-
-
-class Ping(msgspec.Struct, tag="ping"):
-    """A heartbeat of third-party clients; an ``id`` that is a short string or an int is echoed."""
-
-    id: Any = None
-
-
-class Keepalive(msgspec.Struct, tag="keepalive"):
-    """The seed fork's heartbeat, answered like `Ping`; also what the gateway sends into a long silence."""
-
-    id: Any = None
 
 
 class Listen(msgspec.Struct, tag="listen"):
@@ -192,32 +183,11 @@ class Stt(msgspec.Struct, tag="stt"):
     text: str
 
 
-class Llm(msgspec.Struct, tag="llm"):
-    """An emotion to show."""
-
-    emotion: str
-    text: str
-
-
 class Tts(msgspec.Struct, tag="tts"):
     """Speech begins, a sentence begins, speech ends; the firmware plays audio only between start and stop."""
 
     state: Literal["start", "sentence_start", "stop"]
     text: str | UnsetType = UNSET
-
-
-class Alert(msgspec.Struct, tag="alert"):
-    """A notice on the device's display; the firmware drops it unless all three are strings."""
-
-    status: str
-    message: str
-    emotion: str
-
-
-class SystemCommand(msgspec.Struct, tag="system"):
-    """A command to the device; the firmware knows ``reboot``."""
-
-    command: Literal["reboot"]
 
 
 class SystemNotice(msgspec.Struct, tag="system"):
@@ -226,14 +196,8 @@ class SystemNotice(msgspec.Struct, tag="system"):
     message: str
 
 
-class Custom(msgspec.Struct, tag="custom"):
-    """A product's own message, for firmware built to receive it."""
-
-    payload: dict[str, Any]
-
-
 HANDOVER_NOTICE = SystemNotice("检测到新连接，当前通道将于约1.5秒后关闭以切换到新通道")
-"""The seed fork's notice to a connection that is being replaced; verbatim, whatever the configured window."""
+"""The `/supie/v1/` fork's notice to a connection that is being replaced; verbatim, whatever the configured window."""
 
 
 class PeerMessage(msgspec.Struct, tag="peer"):

@@ -16,6 +16,7 @@ from gateway.protocol.messages import Abort, AudioParams, Iot, Listen, Mcp, Stt
 from gateway.speech.dictation import Dictation, Mode
 from gateway.speech.recognizers import Recognizer, Speaker, Utterance
 from gateway.speech.speaking import TEXT_CHARACTERS, Speech
+from gateway.tasks import is_being_cancelled
 
 if TYPE_CHECKING:
     from gateway.device.channel import Channel
@@ -114,6 +115,7 @@ class Conversation:
         "_recognized",
         "_recognizer",
         "_session",
+        "_silence",
         "_speaker",
         "_speech",
         "_speech_task",
@@ -125,6 +127,7 @@ class Conversation:
         self._recognizer = recognizer
         self._speaker = speaker
         self._dictation: Dictation | None = None
+        self._silence: asyncio.TimerHandle | None = None  # as long as an utterance is heard
         self._recognized: Dictation | None = None
         """Ended, its text not there yet."""
         self._recognition: asyncio.Task[None] | None = None
@@ -142,7 +145,7 @@ class Conversation:
         # the firmware says start right behind the wake word, before it can know of the reply to that
         if mode != "realtime" and now - self._detected_at >= limits.LISTEN_DEBOUNCE:
             self.abort()
-        if self._dictation is not None and self._dictation.taken_over(channel, mode):
+        if self._dictation is not None and self._dictation.taken_over(channel, mode, now):
             return
         self._cancel_dictation("abort")
         self._begin(mode)
@@ -152,8 +155,9 @@ class Conversation:
         dictation = self._dictation
         if dictation is None:
             return
-        if dictation.continued and (self._recognized is not None or self._is_speaking()):
-            # the engine had heard the end before the device said it, and the reply is under way
+        answered = dictation.continued and (self._recognized is not None or self._is_speaking())
+        if dictation.hearing is None or answered:
+            # the end was heard before the device said it, and nothing came since, or the reply is under way
             self._cancel_dictation("stop")
         else:
             self._recognize()
@@ -173,12 +177,17 @@ class Conversation:
     def hear(self, channel: Channel, packet: bytes) -> None:
         """Take one packet of the device."""
         dictation = self._dictation
-        refusal = "no_dictation" if dictation is None else dictation.refusal(channel)
-        if dictation is None or refusal is not None:
+        if dictation is None:
+            self._emit(AudioFrameDropped, why="no_dictation")
+            return
+        dictation.heard_at = self._now()
+        if (refusal := dictation.refusal(channel)) is not None:
             self._emit(AudioFrameDropped, why=refusal)
             return
+        if dictation.hearing is None and not self._begin_to_hear(dictation):
+            return
         try:
-            ended = dictation.hear(packet, self._now())
+            ended = dictation.hear(packet)
         except Exception as error:  # noqa: BLE001 - the rim: an engine is foreign code
             self._cancel_dictation("failed")
             self._engine_failed("hear", error)
@@ -205,8 +214,8 @@ class Conversation:
 
     @property
     def is_dictating(self) -> bool:
-        """Whether an utterance is being taken; one whose audio has stopped for long does not count."""
-        return self._dictation is not None and self._dictation.is_alive(self._now())
+        """Whether an utterance is being taken."""
+        return self._dictation is not None and self._dictation.hearing is not None
 
     def is_busy(self) -> bool:
         """Whether a sentence runs, in either direction."""
@@ -215,32 +224,58 @@ class Conversation:
     # --- hearing ------------------------------------------------------------------------------------------------
 
     def _begin(self, mode: Mode, *, continued: bool = False) -> None:
+        """Begin an utterance; one that continues begins to be heard with its first packet, if there is one."""
         session = self._session
-        audio = session.hello.audio_params
+        longest = self._config.utterance_seconds
+        self._dictation = Dictation(
+            session.channel, session.hello.audio_params, mode, self._now(), longest, continued=continued
+        )
+        if not continued:
+            self._begin_to_hear(self._dictation)
+
+    def _begin_to_hear(self, dictation: Dictation) -> bool:
         try:
-            hearing = self._recognizer.begin(session.device, audio)
+            dictation.hearing = self._recognizer.begin(self._session.device, dictation.audio)
         except Exception as error:  # noqa: BLE001 - the rim: an engine is foreign code
+            self._dictation = None
             self._emit(DictationEnded, packets=0, because="failed")
             self._engine_failed("begin to hear", error)
+            return False
+        self._watch_silence(dictation)
+        return True
+
+    def _watch_silence(self, dictation: Dictation) -> None:
+        """Give the utterance up when no audio has come for long; the timer is not touched by what comes."""
+        due = dictation.heard_at + limits.DICTATION_SILENCE
+        if self._now() < due:
+            self._silence = asyncio.get_running_loop().call_at(due, self._watch_silence, dictation)
             return
-        self._dictation = Dictation(
-            hearing, session.channel, audio, mode, self._now(), self._config.utterance_seconds, continued=continued
-        )
+        self._cancel_dictation("silence")
+        self._begin(dictation.mode, continued=True)  # a link that was stalled may come back, with the device listening
+
+    def _end_dictation(self) -> Dictation | None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        dictation, self._dictation = self._dictation, None
+        return dictation
 
     def _recognize(self) -> None:
         """End the dictation and have its text found; one is recognized at a time, the last to end."""
         self._cancel_recognition("abort")
-        dictation, self._dictation = self._dictation, None
+        dictation = self._end_dictation()
         assert dictation is not None
         self._recognized = dictation
         self._recognition = self._session.tasks.spawn(self._find_text(dictation), "recognition")
 
     async def _find_text(self, dictation: Dictation) -> None:
+        assert dictation.hearing is not None
         try:
             async with asyncio.timeout(self._config.recognition_timeout):
-                text = await dictation.hearing.finish()
-        except Exception as error:
-            if self._recognized is not dictation:
+                found = await dictation.hearing.finish()
+            text = found.strip()[:TEXT_CHARACTERS]
+        except (Exception, asyncio.CancelledError) as error:
+            if self._recognized is not dictation or is_being_cancelled():
                 raise  # over already; the owner of the task reports it
             self._cancel_recognition("failed")
             self._engine_failed("recognize", error)
@@ -249,12 +284,11 @@ class Conversation:
             return  # aborted, and the engine did not heed its cancellation
         self._recognized = None
         self._emit(DictationEnded, packets=dictation.packets, because="stop")
-        text = text.strip()[:TEXT_CHARACTERS]
         if text:
             self._answer(dictation.utterance(text))
 
     def _cancel_dictation(self, because: str) -> None:
-        dictation, self._dictation = self._dictation, None
+        dictation = self._end_dictation()
         if dictation is not None:
             self._cancel_hearing(dictation, because)
 
@@ -267,6 +301,8 @@ class Conversation:
         self._cancel_hearing(dictation, because)
 
     def _cancel_hearing(self, dictation: Dictation, because: str) -> None:
+        if dictation.hearing is None:
+            return  # it has not begun
         try:
             dictation.hearing.cancel()
         except Exception:  # noqa: BLE001 - the rim: an engine is foreign code
@@ -290,8 +326,8 @@ class Conversation:
     async def _speak(self, speech: Speech) -> None:
         try:
             await speech.run()
-        except Exception as error:
-            if self._speech is not speech:
+        except (Exception, asyncio.CancelledError) as error:
+            if self._speech is not speech or is_being_cancelled():
                 raise  # over already; the owner of the task reports it
             self._engine_failed("speak", error)
 
@@ -306,7 +342,7 @@ class Conversation:
 
     # --- records and errors -------------------------------------------------------------------------------------
 
-    def _engine_failed(self, what: str, error: Exception) -> None:
+    def _engine_failed(self, what: str, error: BaseException) -> None:
         session = self._session
         if isinstance(error, PoolBusy):
             session.send_error("BUSY", "the speech engine has no room now; try again")

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 KEPT_BYTES = 128 * 1024
 """Of one utterance's audio, for speakers that want to hear it themselves: 40 s at the firmware's 24 kbit/s."""
 
-SILENCE = 30.0
-"""Seconds without audio after which an utterance that was never ended no longer counts as going on: a device streams a
-packet each 60 ms while it listens, so its link is dead, and must not look alive for the sake of a sentence."""
-
 Mode = Literal["auto", "manual", "realtime"]
 
 
@@ -30,21 +26,21 @@ class Dictation:
     it so far, goes on.
 
     Args:
-        hearing: the engine's end of it.
         channel: the connection it begins on.
         audio: what its packets are.
         mode: who ends it: ``manual`` the device, else the engine may.
         now: loop time.
         longest: seconds of audio that are taken.
-        continued: it was not asked for by the device, but begun behind one that the engine ended.
+        continued: it was not asked for by the device, but follows one that ended while the device may stream on.
 
     Attributes:
+        audio: what its packets are.
+        hearing: the engine's end of it; None before it has begun.
+        heard_at: when a packet last came, taken or not.
         packets: how many were taken.
     """
 
     __slots__ = (
-        "_audio",
-        "_heard_at",
         "_heard_ms",
         "_kept",
         "_kept_size",
@@ -52,7 +48,9 @@ class Dictation:
         "_sources",
         "_started_at",
         "_started_by",
+        "audio",
         "continued",
+        "heard_at",
         "hearing",
         "mode",
         "packets",
@@ -60,7 +58,6 @@ class Dictation:
 
     def __init__(
         self,
-        hearing: Hearing,
         channel: Channel,
         audio: AudioParams,
         mode: Mode,
@@ -69,15 +66,15 @@ class Dictation:
         *,
         continued: bool = False,
     ) -> None:
-        self.hearing = hearing
+        self.hearing: Hearing | None = None
+        self.audio = audio
         self.mode = mode
         self.continued = continued
         self.packets = 0
-        self._audio = audio
+        self.heard_at = now
         self._sources = [channel]
         self._started_by = channel
         self._started_at = now
-        self._heard_at = now
         self._heard_ms = 0
         self._longest_ms = longest * 1000
         self._kept: list[bytes] = []
@@ -94,11 +91,13 @@ class Dictation:
         """Whether a ``listen start`` on a connection only repeats the one that began this utterance there."""
         return channel is self._started_by and now - self._started_at < limits.LISTEN_DEBOUNCE
 
-    def taken_over(self, channel: Channel, mode: Mode) -> bool:
+    def taken_over(self, channel: Channel, mode: Mode, now: float) -> bool:
         """Whether a ``listen start`` is the first one of a connection that took over; then the others are cut."""
         if channel is self._started_by:
             return False
         self._started_by = channel
+        self._started_at = now
+        self.continued = False
         self._sources = [channel]
         self.mode = mode
         return True
@@ -107,25 +106,21 @@ class Dictation:
         """Why audio of a connection is not taken: ``cut``, ``too_long``, or None if it is."""
         if channel not in self._sources:
             return "cut"
-        if self._heard_ms + self._audio.frame_duration > self._longest_ms:
+        if self._heard_ms + self.audio.frame_duration > self._longest_ms:
             return "too_long"
         return None
 
-    def hear(self, packet: bytes, now: float) -> bool:
+    def hear(self, packet: bytes) -> bool:
         """Take the next packet; whether the engine says that the speaker has stopped. Raises what the engine raises."""
+        assert self.hearing is not None, "a packet before the engine has begun to hear"
         self.packets += 1
-        self._heard_at = now
-        self._heard_ms += self._audio.frame_duration
+        self._heard_ms += self.audio.frame_duration
         self._keep(packet)
         return bool(self.hearing.feed(packet))
 
-    def is_alive(self, now: float) -> bool:
-        """Whether there has been audio lately."""
-        return now - self._heard_at < SILENCE
-
     def utterance(self, text: str) -> Utterance:
         """What was said, for the speaker."""
-        return Utterance(text, tuple(self._kept), self._audio)
+        return Utterance(text, tuple(self._kept), self.audio)
 
     def _keep(self, packet: bytes) -> None:
         # the beginning, without gaps: once one does not fit, none after it is kept

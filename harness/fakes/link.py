@@ -19,7 +19,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING, OPEN
 from websockets.uri import parse_uri
 
 from gateway.identity import printable
@@ -257,7 +257,7 @@ class Link(asyncio.Protocol):
             self._opened.set_exception(self._cannot_connect(f"{error}: {error.__cause__}"))
         elif error is not None:
             self._opened.set_exception(UpgradeRefused(101, str(error)))
-        elif self._protocol.state is OPEN:
+        elif self._protocol.state is not CONNECTING:  # a Close may have come right behind the 101
             self._opened.set_result(None)
 
     def _received(self, frame: Frame) -> None:

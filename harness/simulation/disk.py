@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 _FAST = Path("/dev/shm")  # noqa: S108 - Linux's memory file system: a sync takes no time there
@@ -21,6 +23,7 @@ class Disk:
         self._host = host
         self._base: Path | None = None
         self._generation = 0
+        self._removal: Callable[[], object] | None = None
 
     @property
     def path(self) -> Path:
@@ -28,6 +31,8 @@ class Disk:
         if self._base is None:
             parent = _FAST if _FAST.is_dir() else None
             self._base = Path(tempfile.mkdtemp(prefix=f"wsdevice-{self._host}-", dir=parent))
+            # for a loop that nobody closes; in the memory file system what is left behind takes memory
+            self._removal = weakref.finalize(self, shutil.rmtree, self._base, ignore_errors=True)
             self._directory(0).mkdir()
         return self._directory(self._generation)
 
@@ -42,9 +47,9 @@ class Disk:
 
     def remove(self) -> None:
         """Remove the directory; idempotent."""
-        base, self._base = self._base, None
-        if base is not None:
-            shutil.rmtree(base, ignore_errors=True)
+        self._base = None
+        if self._removal is not None:
+            self._removal()
 
     def _directory(self, generation: int) -> Path:
         assert self._base is not None

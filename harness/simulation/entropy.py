@@ -11,12 +11,13 @@ import gc
 import os
 import random
 import sqlite3
+import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness.simulation.errors import Escape
-from harness.simulation.escapes import WAYS_OUT, refused
+from harness.simulation.escapes import WAYS_OUT, WayOut
 from harness.simulation.executor import Pool
 from harness.simulation.processes import OpenFiles, noting
 
@@ -30,6 +31,7 @@ EPOCH = 1_700_000_000.0
 class Entropy:
     """Puts what a simulation needs in the place of the real thing while it is entered; reusable, not reentrant.
 
+    Other threads keep their clocks and their chance, except for the global random generator, which is one for all.
     Automatic garbage collection is off meanwhile: it would run finalizers at moments that no seed decides.
     """
 
@@ -51,7 +53,7 @@ class Entropy:
         self._replace_clocks()
         self._watch_files()
         for way in WAYS_OUT:
-            self._put(way.owner, way.name, refused(way.reached, way.advice))
+            self._refuse(way)
 
     def __exit__(self, *_: object) -> None:
         """Give everything back."""
@@ -68,9 +70,18 @@ class Entropy:
             self._real.append((owner, name, getattr(owner, name)))
             setattr(owner, name, value)
 
+    def _put_here(self, owner: Any, name: str, function: Callable[..., Any]) -> None:
+        """Put a function in the place of another, for this thread alone: the others are in the real world."""
+        real, thread = getattr(owner, name), threading.get_ident()
+
+        def here(*args: Any, **kwargs: Any) -> Any:
+            return (function if threading.get_ident() == thread else real)(*args, **kwargs)
+
+        self._put(owner, name, here)
+
     def _replace_chance(self) -> None:
-        self._put(os, "urandom", self._chance.randbytes)
-        self._put(random, "_urandom", self._chance.randbytes)  # of SystemRandom, and with it of secrets
+        self._put_here(os, "urandom", self._chance.randbytes)
+        self._put_here(random, "_urandom", self._chance.randbytes)  # of SystemRandom, and with it of secrets
         # uuid4 reads os.urandom; uuid1 would ask the system for a time and the machine for its address
         self._put(uuid, "_generate_time_safe", None)
         self._put(uuid, "_last_timestamp", None)
@@ -79,22 +90,28 @@ class Entropy:
     def _replace_clocks(self) -> None:
         loop = self._loop
         for name in ("monotonic", "perf_counter"):
-            self._put(time, name, loop.time)
-            self._put(time, f"{name}_ns", lambda: int(loop.time() * 1e9))
-        self._put(time, "time", self._wall)
-        self._put(time, "time_ns", lambda: int(self._wall() * 1e9))
-        self._put(time, "sleep", _sleep)
+            self._put_here(time, name, loop.time)
+            self._put_here(time, f"{name}_ns", lambda: int(loop.time() * 1e9))
+        self._put_here(time, "time", self._wall)
+        self._put_here(time, "time_ns", lambda: int(self._wall() * 1e9))
+        self._put_here(time, "sleep", self._sleep)
 
     def _wall(self) -> float:
         return EPOCH + self._loop.time() + self._loop.network.here().clock_offset
+
+    def _sleep(self, seconds: float) -> None:
+        if Pool.running is None:
+            advice = "await asyncio.sleep, or give it to loop.run_in_executor"
+            raise self._loop.escape("time.sleep in the loop's thread", advice)
+        Pool.running.slept += max(0.0, seconds)
 
     def _watch_files(self) -> None:
         self._put(os, "open", noting(os.open, OpenFiles.opened))
         self._put(os, "close", noting(os.close, OpenFiles.closed))
         self._put(sqlite3, "connect", noting(sqlite3.connect, OpenFiles.connected))
 
+    def _refuse(self, way: WayOut) -> None:
+        def refuse(*_args: Any, **_kwargs: Any) -> Any:
+            raise self._loop.escape(way.reached, way.advice)
 
-def _sleep(seconds: float) -> None:
-    if Pool.running is None:
-        raise Escape("time.sleep in the loop's thread", "await asyncio.sleep, or give it to loop.run_in_executor")
-    Pool.running.slept += max(0.0, seconds)
+        self._put_here(way.owner, way.name, refuse)

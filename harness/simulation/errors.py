@@ -40,17 +40,19 @@ class Livelock(SimulationStopped):
         turns: of the loop, at this moment of virtual time.
         now: that moment.
         ready: what would have run next.
+        waiting: one line for each task, those that would have run included.
     """
 
-    def __init__(self, turns: int, now: float, ready: tuple[str, ...]) -> None:
-        super().__init__(turns, now, ready)
+    def __init__(self, turns: int, now: float, ready: tuple[str, ...], waiting: tuple[str, ...]) -> None:
+        super().__init__(turns, now, ready, waiting)
         self.turns = turns
         self.now = now
         self.ready = ready
+        self.waiting = waiting
 
     def __str__(self) -> str:
         head = f"{self.turns} turns of the loop at {self.now:.6f} s, and the clock does not move; ready is:"
-        return "\n  ".join((head, *self.ready))
+        return "\n  ".join((head, *self.ready, "the tasks are:", *self.waiting))
 
 
 class LimitPassed(SimulationStopped):

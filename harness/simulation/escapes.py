@@ -5,10 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
 from typing import Any, NamedTuple
-
-from harness.simulation.errors import Escape
 
 _CONNECT = "connect with loop.create_connection, to a host of loop.network"
 _LISTEN = "listen with loop.create_server or host.listening()"
@@ -60,12 +57,3 @@ WAYS_OUT = (
     ),
     WayOut(subprocess.Popen, "__init__", "a child process", _NO_PROCESSES),
 )
-
-
-def refused(reached: str, advice: str) -> Callable[..., Any]:
-    """Make a function that raises `Escape`, whatever it is called with."""
-
-    def refuse(*_args: Any, **_kwargs: Any) -> Any:
-        raise Escape(reached, advice)
-
-    return refuse

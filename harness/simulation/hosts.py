@@ -11,11 +11,11 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.errors import Misuse
+from harness.simulation.connection_end import ConnectionEnd
 from harness.simulation.disk import Disk
 from harness.simulation.processes import Process, current_process
 from harness.simulation.profiles import Profile
 from harness.simulation.servers import GATEWAY_BACKLOG, HostNetwork, Listener, cannot_listen, gateway_profile
-from harness.simulation.transport import SimulatedTransport
 
 if TYPE_CHECKING:
     from harness.simulation.loop import SimulatedLoop
@@ -51,7 +51,7 @@ class Host:
         self.disk = Disk(name)
         self.clock_offset = 0.0
         self.listeners: dict[int, Listener] = {}
-        self.connections: dict[SimulatedTransport, None] = {}
+        self.connections: dict[ConnectionEnd, None] = {}
         self._process: Process | None = None
         self._processes = 0
         self._port = _FIRST_PORT
@@ -77,8 +77,12 @@ class Host:
         context.run(current_process.set, self._current())
         task = self.loop.create_task(coro, name=name, context=context)
         self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        self.loop.note_failure(task)
 
     def _current(self) -> Process:
         if self._process is None:
@@ -123,9 +127,9 @@ class Host:
             self._port += 1
         return self._port
 
-    def forget(self, transport: SimulatedTransport) -> None:
+    def forget(self, end: ConnectionEnd) -> None:
         """Drop a connection that has ended."""
-        self.connections.pop(transport, None)
+        self.connections.pop(end, None)
 
     def check_room(self) -> None:
         """Raise the ``OSError`` of a host that has no room for another connection."""
@@ -145,8 +149,8 @@ class Host:
         self._end_process()
         for listener in tuple(self.listeners.values()):
             listener.close()
-        for transport in tuple(self.connections):
-            transport.die()
+        for end in tuple(self.connections):
+            end.die()
 
     def power_off(self) -> None:
         """Cut the power: peers see nothing at all. What was on the disk stays."""
@@ -155,8 +159,8 @@ class Host:
         self.powered = False
         self._end_process()
         self.listeners.clear()
-        for transport in tuple(self.connections):
-            transport.vanish()
+        for end in tuple(self.connections):
+            end.vanish()
 
     def boot(self) -> None:
         """Give power back; to be followed by `spawn`. Old connections are answered with RST from now on."""
@@ -167,6 +171,13 @@ class Host:
     def _check_can_die(self, how: str) -> None:
         if self is self.loop.network.default_host:
             raise Misuse(f"expected {how}() of a host that was made for it: the test itself runs on {self.name}")
+        strangers = [str(listener) for listener in self.listeners.values() if listener.is_of_the_test]
+        strangers += [str(end) for end in self.connections if end.user is not None and end.user.is_of_the_test]
+        if strangers:
+            what = ", ".join(strangers)
+            raise Misuse(
+                f"expected all that runs on {self.name} to have begun with its spawn(), or it would live on: {what}"
+            )
 
     def _end_process(self) -> None:
         process, self._process = self._process, None

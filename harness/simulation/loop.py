@@ -12,12 +12,13 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from harness.simulation.entropy import EPOCH, Entropy
 from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock, SimulationStopped
-from harness.simulation.escapes import LOOP_METHODS, refused
+from harness.simulation.escapes import LOOP_METHODS
 from harness.simulation.executor import Job, Pool, is_closed, thread_context, threads_of
 from harness.simulation.network import SimulatedNetwork
 from harness.simulation.processes import current_process
 from harness.simulation.trace import Trace
-from harness.simulation.virtual_time import VirtualTimeLoop, muted
+from harness.simulation.unwinding import muted
+from harness.simulation.virtual_time import VirtualTimeLoop
 
 __all__ = [
     "EPOCH",
@@ -93,6 +94,8 @@ class SimulatedLoop(VirtualTimeLoop):
 
     def close(self) -> None:
         """Close the loop, and remove the disks of its hosts."""
+        if self.has_dead:  # nobody has called what runners call
+            self.run_until_complete(self.shutdown_asyncgens())
         super().close()
         for host in self.network.hosts():
             host.disk.remove()
@@ -158,7 +161,7 @@ class SimulatedLoop(VirtualTimeLoop):
             OSError: as the real one does.
             Escape: ``sock=``, ``ssl=`` or ``local_addr=`` were given.
         """
-        _check_options("create_connection", sock=sock, ssl=ssl, local_addr=local_addr)
+        self._check_options("create_connection", sock=sock, ssl=ssl, local_addr=local_addr)
         return await self.network.connect(protocol_factory, host, int(port or 0))
 
     async def create_server(
@@ -179,22 +182,29 @@ class SimulatedLoop(VirtualTimeLoop):
             OSError: the port is in use, or it is not the host's address.
             Escape: ``sock=`` or ``ssl=`` were given.
         """
-        _check_options("create_server", sock=sock, ssl=ssl)
+        self._check_options("create_server", sock=sock, ssl=ssl)
         addresses = [host] if isinstance(host, str) else list(host or [_ALL_ADDRESSES])
         server = self.network.listen(protocol_factory, addresses[0], int(port or 0), backlog)
         if start_serving:
             await server.start_serving()
         return server
 
+    def _check_options(self, method: str, **options: Any) -> None:
+        for name, value in options.items():
+            if value:
+                advice = "give host and port, and hosts of loop.network for the ends"
+                raise self.escape(f"{method}({name}=...)", advice)
 
-def _check_options(method: str, **options: Any) -> None:
-    for name, value in options.items():
-        if value:
-            raise Escape(f"{method}({name}=...)", "give host and port, and hosts of loop.network for the ends")
+
+def _refused(name: str, advice: str) -> Callable[..., Any]:
+    def refuse(loop: SimulatedLoop, *_args: Any, **_kwargs: Any) -> Any:
+        raise loop.escape(f"loop.{name}", advice)
+
+    return refuse
 
 
 for _name, _advice in LOOP_METHODS.items():
-    setattr(SimulatedLoop, _name, refused(f"loop.{_name}", _advice))
+    setattr(SimulatedLoop, _name, _refused(_name, _advice))
 
 
 def loop_factory(seed: int = 0, **settings: Any) -> Callable[[], SimulatedLoop]:

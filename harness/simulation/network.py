@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from gateway.listening import ProtocolFactory
 from harness.errors import Misuse
+from harness.simulation.connection_end import ConnectionEnd
 from harness.simulation.hosts import Host
 from harness.simulation.links import Fragment, Link, Path
 from harness.simulation.processes import current_process
@@ -99,7 +100,11 @@ class SimulatedNetwork:
         return host
 
     def _host(self, named: Named) -> Host:
-        return named if isinstance(named, Host) else self.host(named)
+        if isinstance(named, Host):
+            return named
+        if named not in self._hosts:
+            raise Misuse(f"expected one of the hosts {', '.join(self._hosts)}, found {named!r}; host() makes one")
+        return self._hosts[named]
 
     # --- links ----------------------------------------------------------------------------------------------------
 
@@ -159,26 +164,26 @@ class SimulatedNetwork:
         New connections are not concerned. That is also what a half-open connection looks like from either side.
         """
         self._note("forget", a, b)
-        for transport in self._between(a, b):
-            transport.outgoing.forgotten = transport.incoming.forgotten = True
+        for end in self._between(a, b):
+            end.outgoing.forgotten = True
 
     def reset(self, a: Named, b: Named) -> None:
         """Have a middlebox reset all connections between two hosts, at both ends."""
         self._note("reset", a, b)
-        for transport in self._between(a, b):
-            transport.broken(errno.ECONNRESET)
+        for end in self._between(a, b):
+            end.broken(errno.ECONNRESET)
 
     def connections(self, a: Named, b: Named) -> int:
         """Count the connections between two hosts that the kernel of either knows."""
-        return len({transport.number for transport in self._between(a, b)})
+        return len({abs(end.number) for end in self._between(a, b)})
 
-    def _between(self, a: Named, b: Named) -> list[SimulatedTransport]:
+    def _between(self, a: Named, b: Named) -> list[ConnectionEnd]:
         one, other = self._host(a), self._host(b)
         ends = [
-            transport
+            end
             for host, peer in ((one, other), (other, one))
-            for transport in host.connections
-            if transport.get_extra_info("peername")[0] == peer.address
+            for end in host.connections
+            if end.peer_address[0] == peer.address
         ]
         return list(dict.fromkeys(ends))
 
@@ -210,9 +215,10 @@ class SimulatedNetwork:
         here, there = self.here(), self.resolve(name)
         here.check_room()
         listener = await self._handshake(here, there, port)
-        transport = self._join(here, listener)
+        end = self._join(here, listener)
         protocol = factory()
-        transport.attach(protocol, contextvars.copy_context())
+        transport = SimulatedTransport(self._loop, end, protocol, contextvars.copy_context())
+        transport.begin()
         return transport, protocol
 
     async def _handshake(self, here: Host, there: Host, port: int) -> Listener:
@@ -246,7 +252,7 @@ class SimulatedNetwork:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(there.address, port)}")
         return listener
 
-    def _join(self, here: Host, listener: Listener) -> SimulatedTransport:
+    def _join(self, here: Host, listener: Listener) -> ConnectionEnd:
         """Make both ends of a connection; the listener gets to know of its own with the last step of the handshake."""
         there = listener.host
         self._connections += 1
@@ -256,10 +262,9 @@ class SimulatedNetwork:
         there_sends = Stream(loop, loop.trace, f"{number}<", back, out, listener.profile, here.profile, context)
         here_sends = Stream(loop, loop.trace, f"{number}>", out, back, here.profile, listener.profile, context)
         ours, theirs = (here.address, port), (there.address, listener.port)
-        near = SimulatedTransport(loop, number, here_sends, there_sends, ours, theirs, here.forget)
-        far = SimulatedTransport(loop, -number, there_sends, here_sends, theirs, ours, there.forget)
+        near = ConnectionEnd(number, here_sends, there_sends, ours, theirs, here.forget)
+        far = ConnectionEnd(-number, there_sends, here_sends, theirs, ours, there.forget, listener.came)
         here.connections[near] = there.connections[far] = None
-        far.on_open(listener.came)
         loop.trace.note(loop.time(), "connect", f"{number} {here.name}:{port} {there.name}:{listener.port}")
         here_sends.open()
         return near

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from gateway.errors import CannotListen, Misuse
 from gateway.listening import ACCEPTS_PER_TURN, BACKLOG, TCP_USER_TIMEOUT_MS, Network, ProtocolFactory, What
 from gateway.protocol import limits
+from harness.simulation.connection_end import ConnectionEnd
+from harness.simulation.processes import current_process
 from harness.simulation.profiles import Profile
 from harness.simulation.transport import SimulatedTransport
 
@@ -36,31 +38,39 @@ class Listener:
         self.port = port
         self.profile = profile
         self._backlog = backlog
-        self._waiting: deque[SimulatedTransport] = deque()
-        self._accept: Callable[[SimulatedTransport], None] | None = None
+        self._waiting: deque[ConnectionEnd] = deque()
+        self._accept: Callable[[ConnectionEnd], None] | None = None
         self._per_turn = _ACCEPTS_PER_TURN
         self._context = contextvars.Context()
         self._scheduled = False
         self._open = True
+
+    def __repr__(self) -> str:
+        return f"<listener {self.host.name}:{self.port}>"
+
+    @property
+    def is_of_the_test(self) -> bool:
+        """Whether it is served, by no process that could be killed."""
+        return self._accept is not None and self._context.get(current_process) is None
 
     @property
     def is_full(self) -> bool:
         """Whether so many wait to be accepted that the kernel drops the next SYN."""
         return len(self._waiting) >= self._backlog
 
-    def serve(self, accept: Callable[[SimulatedTransport], None], per_turn: int = _ACCEPTS_PER_TURN) -> None:
+    def serve(self, accept: Callable[[ConnectionEnd], None], per_turn: int = _ACCEPTS_PER_TURN) -> None:
         """Accept from now on, in the context of the caller."""
         self._context = contextvars.copy_context()
         self._accept = accept
         self._per_turn = per_turn
         self._accept_soon()
 
-    def came(self, transport: SimulatedTransport) -> None:
+    def came(self, end: ConnectionEnd) -> None:
         """Take a connection that is complete; a socket that is closed by now answers it with RST."""
         if not self._open:
-            transport.reset()
+            end.reset()
             return
-        self._waiting.append(transport)
+        self._waiting.append(end)
         if not self._scheduled and self._accept is not None:
             self._context.run(self._accept_some)
 
@@ -158,9 +168,10 @@ class SimulatedServer(asyncio.AbstractServer):
             self._waiters.append(waiter)
             await waiter
 
-    def _accepted(self, transport: SimulatedTransport) -> None:
-        self._transports[transport] = None
-        accepted(transport, self._factory, lambda: self._detached(transport))
+    def _accepted(self, end: ConnectionEnd) -> None:
+        transport = accepted(end, self._factory, self._detached)
+        if transport is not None:
+            self._transports[transport] = None
 
     def _detached(self, transport: SimulatedTransport) -> None:
         del self._transports[transport]
@@ -204,7 +215,11 @@ class HostNetwork(Network):
         if what in self._served:
             raise Misuse(f"expected to serve {what} once")
         self._served.add(what)
-        self._listeners[what].serve(lambda transport: accepted(transport, factory), ACCEPTS_PER_TURN[what])
+
+        def accept(end: ConnectionEnd) -> None:
+            accepted(end, factory)
+
+        self._listeners[what].serve(accept, ACCEPTS_PER_TURN[what])
 
     def close(self) -> None:
         """Accept no more."""
@@ -232,21 +247,24 @@ def cannot_listen(host: Host, port: int, what: str) -> CannotListen:
 
 
 def accepted(
-    transport: SimulatedTransport, factory: ProtocolFactory, detached: Callable[[], None] | None = None
-) -> None:
-    """Give an accepted connection its protocol, in a context of its own; a factory that raises costs the connection."""
+    end: ConnectionEnd, factory: ProtocolFactory, detached: Callable[[SimulatedTransport], None] | None = None
+) -> SimulatedTransport | None:
+    """Give an accepted connection its protocol, in a context of its own; a factory that raises costs the connection.
+
+    Returns:
+        The transport; None if the factory has raised.
+    """
     loop = asyncio.get_running_loop()
     try:
         protocol = factory()
     except Exception as error:  # noqa: BLE001 - as asyncio does: one connection must not end the server
-        loop.call_exception_handler(
-            {"message": "Error on transport creation for incoming connection", "exception": error}
-        )
-        transport.close_socket()
-        if detached is not None:
-            detached()
-        return
-    transport.attach(protocol, contextvars.copy_context(), detached)
+        message = "Error on transport creation for incoming connection"
+        loop.call_exception_handler({"message": message, "exception": error})
+        end.close()
+        return None
+    transport = SimulatedTransport(loop, end, protocol, contextvars.copy_context(), detached)
+    transport.begin()
+    return transport
 
 
 class _Socket:

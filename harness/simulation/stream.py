@@ -12,10 +12,10 @@ import contextvars
 import errno
 from collections import deque
 from enum import Enum, auto
-from typing import Protocol
 
 from harness.simulation.links import Path
 from harness.simulation.profiles import Profile
+from harness.simulation.stream_ends import Sink, Source
 from harness.simulation.trace import Trace
 from harness.simulation.virtual_time import CLOCK_TICK
 
@@ -29,43 +29,6 @@ class Mark(Enum):
     RESET = auto()
     PROBE = auto()
     """A retransmission of what the receiver has already, because its acknowledgement was lost."""
-
-
-class Source(Protocol):
-    """The sending end of a stream."""
-
-    def moved(self) -> None:
-        """Something was acknowledged or sent: there may be room in the send buffer."""
-        ...
-
-    def broken(self, number: int) -> None:
-        """The connection is no more; the number of the system's error says why."""
-        ...
-
-    def finished(self) -> None:
-        """The receiver has the end of the stream."""
-        ...
-
-
-class Sink(Protocol):
-    """The receiving end of a stream."""
-
-    @property
-    def takes_data(self) -> bool:
-        """Whether there is still a socket here that something can be received on."""
-        ...
-
-    def opened(self) -> None:
-        """The connection is established, and may be accepted."""
-        ...
-
-    def arrived(self) -> None:
-        """There are bytes to be read, or the end of the stream is there."""
-        ...
-
-    def broken(self, number: int) -> None:
-        """The connection is no more; the number of the system's error says why."""
-        ...
 
 
 class Stream:
@@ -115,12 +78,12 @@ class Stream:
         self._written = self._sent = self._acked = 0
         self._edge = receiver.receive_buffer  # the number of the byte at which the window ends, as the sender knows it
         self._fin_sent = False
-        self._stalled_since: float | None = None
+        self._stalled = False
+        self._lost_since: float | None = None  # what was lost has not been made good since then
         self._retransmission = 0.0
         # on the way
         self._flying: deque[tuple[float, bytes | Mark]] = deque()
         self._acks: deque[tuple[float, int, int]] = deque()  # when they arrive, what they acknowledge, the window's end
-        self._last_arrival = 0.0
         self._arrival: asyncio.TimerHandle | None = None
         self._ack: asyncio.TimerHandle | None = None
         # at the receiver
@@ -184,7 +147,7 @@ class Stream:
 
     def pump(self) -> None:
         """Send what the window and the send buffer allow, then tell the source."""
-        if self.ended or self._stalled_since is not None:
+        if self.ended or self._stalled:
             return
         self._take_acks()
         unsent, path = self._unsent, self._path
@@ -221,15 +184,13 @@ class Stream:
     # --- on the way -----------------------------------------------------------------------------------------------
 
     def _fly(self, item: bytes | Mark) -> None:
-        now = self._loop.time()
         size = 0 if isinstance(item, Mark) else len(item)
-        # a connection keeps its order, whatever the jitter
-        at = self._last_arrival = max(self._last_arrival, self._path.arrival(now, size, self._sender.retransmission))
-        self._flying.append((at, item))
+        at = self._path.arrival(self._loop.time(), size, self._sender.retransmission)
+        self._flying.append((at, item))  # whatever the jitter, what is behind waits for what is before it
         self._await_arrival()
 
     def _await_arrival(self) -> None:
-        if self._arrival is None and self._flying and self._stalled_since is None:
+        if self._arrival is None and self._flying and not self._stalled:
             self._arrival = self._loop.call_at(self._flying[0][0], self._arrive, context=self._context)
 
     def _arrive(self) -> None:
@@ -272,19 +233,19 @@ class Stream:
 
     def _refuse(self) -> None:
         """Answer with RST what came for a socket that is closed, or for a process that is no more."""
-        if self._back.passable:
-            self._trace.note(self._loop.time(), "rst", f"{self.name} in answer")
-            self._loop.call_later(self._back.delay(), self.source.broken, errno.ECONNRESET, context=self._context)
+        if not self._back.passable or self.forgotten:
+            self._stall()
+            return
+        self._trace.note(self._loop.time(), "rst", f"{self.name} in answer")
+        self._loop.call_later(self._back.delay(), self.source.broken, errno.ECONNRESET, context=self._context)
 
     def _acknowledge(self) -> None:
         self._told_edge = self._read + self._receiver.receive_buffer
         if not self._back.passable or self.forgotten:
             self._stall()
             return
-        at = self._loop.time() + self._back.link.latency
-        if self._acks and self._acks[-1][0] > at:  # the latency has just become less
-            at = self._acks[-1][0]
-        self._acks.append((at, self._arrived, self._told_edge))
+        self._lost_since = None
+        self._acks.append((self._loop.time() + self._back.link.latency, self._arrived, self._told_edge))
         if self._unsent:
             self._await_ack()
 
@@ -294,37 +255,40 @@ class Stream:
         """Something was lost, or its acknowledgement: only a retransmission can help now."""
         if self.ended:
             self._flying.clear()  # nobody is there any more who would send it anew
-        elif self._stalled_since is None:
-            self._stalled_since = self._loop.time()
-            self._retransmission = self._sender.retransmission
-            self._trace.note(self._stalled_since, "stall", self.name)
-            self._retry_later()
-
-    def _retry_later(self) -> None:
-        assert self._stalled_since is not None
-        given_up = self._stalled_since + self._sender.user_timeout
-        at = min(self._loop.time() + self._retransmission, given_up)
-        self._loop.call_at(at, self._retry, context=self._context)
-
-    def _retry(self) -> None:
-        if self.ended or self._stalled_since is None:
-            self._flying.clear()
             return
+        if self._stalled:
+            return
+        self._stalled = True
+        if self._lost_since is None:
+            self._lost_since = self._loop.time()
+            self._retransmission = self._sender.retransmission
+            self._trace.note(self._lost_since, "stall", self.name)
+        self._retry_later(self._lost_since + self._sender.user_timeout)
+
+    def _retry_later(self, given_up: float) -> None:
         now = self._loop.time()
-        if self._path.passable and not self.forgotten:
-            self._stalled_since = None
-            self._trace.note(now, "again", self.name)
-            lost, self._last_arrival = list(self._flying) or [(now, Mark.PROBE)], now
-            self._flying.clear()
-            for _, item in lost:
-                self._fly(item)
-            self.pump()
-        elif now - self._stalled_since >= self._sender.user_timeout:
+        if now + CLOCK_TICK >= given_up:
             self._trace.note(now, "timeout", self.name)
             self.source.broken(errno.ETIMEDOUT)
-        else:
-            self._retransmission = min(self._retransmission * 2, self._sender.retransmission_limit)
-            self._retry_later()
+            return
+        self._loop.call_at(min(now + self._retransmission, given_up), self._retry, given_up, context=self._context)
+        self._retransmission = min(self._retransmission * 2, self._sender.retransmission_limit)
+
+    def _retry(self, given_up: float) -> None:
+        if self.ended:
+            self._flying.clear()
+            return
+        if not self._path.passable or self.forgotten:
+            self._retry_later(given_up)
+            return
+        now = self._loop.time()
+        self._stalled = False
+        self._trace.note(now, "again", self.name)
+        lost = list(self._flying) or [(now, Mark.PROBE)]
+        self._flying.clear()
+        for _, item in lost:
+            self._fly(item)
+        self.pump()
 
     # --- the receiver's side --------------------------------------------------------------------------------------
 

@@ -1,63 +1,54 @@
-"""One end of a simulated connection: asyncio's transport, and the socket below it.
+"""asyncio's transport over one end of a simulated connection.
 
-The transport behaves as asyncio's own over a non-blocking socket: it reads once per turn of the loop, a reader that is
-paused notices nothing, not even a reset, and ``close`` and ``abort`` differ in what is still written. The socket
-behaves as Linux's: what its send buffer has taken goes out whatever becomes of the process, then FIN; and closing it
-with unread data sends RST instead.
+It behaves as asyncio's own over a non-blocking socket: it reads once per turn of the loop; a reader that is paused
+notices nothing, not even a reset; and ``close`` and ``abort`` differ in what is still written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import errno
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.device.kernel_queue import UNSENT_BYTES
+from harness.simulation.connection_end import ConnectionEnd
 from harness.simulation.errors import SimulationStopped
-from harness.simulation.processes import Process, current_process
-from harness.simulation.stream import Stream
+from harness.simulation.processes import current_process
 
 READ_BYTES = 256 * 1024  # of one read into a Protocol: asyncio's max_size (selector_events.py)
 _HIGH_WATER = 64 * 1024  # asyncio's default (transports.py)
 
 
 class SimulatedTransport(asyncio.Transport):
-    """One end of a connection.
+    """A connection in the hands of a process.
 
     Args:
-        number: of the connection.
-        outgoing, incoming: its two directions.
-        own_address, peer_address: host and port.
-        closed: is called when the kernel forgets the socket.
+        end: the socket.
+        protocol: hears of everything.
+        context: in which it does; says to which process it belongs.
+        detached: is called when the connection is lost.
+
+    Attributes:
+        end: the socket.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        number: int,
-        outgoing: Stream,
-        incoming: Stream,
-        own_address: tuple[str, int],
-        peer_address: tuple[str, int],
-        closed: Callable[[SimulatedTransport], None],
+        end: ConnectionEnd,
+        protocol: asyncio.BaseProtocol,
+        context: contextvars.Context,
+        detached: Callable[[SimulatedTransport], None] | None = None,
     ) -> None:
         super().__init__()
-        self.number = number
-        self.outgoing = outgoing
-        self.incoming = incoming
+        self.end = end
         self._loop = loop
-        self._addresses = {"sockname": own_address, "peername": peer_address}
-        self._closed = closed
-        self._accept: Callable[[SimulatedTransport], None] | None = None
-        self._detached: Callable[[], None] | None = None
-        # the process's side
-        self._protocol: asyncio.BaseProtocol | None = None
-        self._context = contextvars.Context()
-        self._process: Process | None = None
-        self._reading = False
+        self._protocol: asyncio.BaseProtocol | None = protocol
+        self._context = context
+        self._process = context.get(current_process)
+        self._detached = detached
+        self._reading = True
         self._read_scheduled = False
         self._eof_read = False
         self._eof_written = False
@@ -65,39 +56,20 @@ class SimulatedTransport(asyncio.Transport):
         self._lost = False  # connection_lost was called, or is about to be
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
         self._paused_writing = False
-        # the kernel's side
-        self._socket_open = True
-        self._error: OSError | None = None
-        self._fin_delivered = False
-        self._forgotten = False
-        outgoing.source = self
-        incoming.sink = self
+        end.user = self
 
     def __hash__(self) -> int:
-        return self.number
+        return self.end.number
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.outgoing.name}>"
+        return f"<{type(self).__name__} {self.end.outgoing.name}>"
 
-    def attach(
-        self,
-        protocol: asyncio.BaseProtocol,
-        context: contextvars.Context,
-        detached: Callable[[], None] | None = None,
-    ) -> None:
-        """Give the socket to a process: its protocol hears of everything from now on, in this context."""
-        self._context = context
-        self._process = context.get(current_process)
-        self._detached = detached
-        self._protocol = protocol
-        self._reading = True
-        context.run(protocol.connection_made, self)
+    def begin(self) -> None:
+        """Tell the protocol of its transport, then read."""
+        assert self._protocol is not None
+        self._context.run(self._protocol.connection_made, self)
         if self._reads:
             self._read_soon()
-
-    def on_open(self, accept: Callable[[SimulatedTransport], None]) -> None:
-        """Call this when the handshake is complete: a listener that accepts."""
-        self._accept = accept
 
     # --- asyncio.Transport ----------------------------------------------------------------------------------------
 
@@ -105,10 +77,11 @@ class SimulatedTransport(asyncio.Transport):
         """Return ``peername``, ``sockname``, and what `unsent_bytes` of the gateway asks for; there is no socket."""
         if name == UNSENT_BYTES:
             return self._unsent_bytes
-        return self._addresses.get(name, default)
+        addresses = {"peername": self.end.peer_address, "sockname": self.end.own_address}
+        return addresses.get(name, default)
 
     def _unsent_bytes(self) -> int:
-        return self.outgoing.unacknowledged
+        return self.end.outgoing.unacknowledged
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called, or the connection is lost."""
@@ -153,7 +126,7 @@ class SimulatedTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Count the bytes that the kernel's send buffer has not taken."""
-        return 0 if self._lost else self.outgoing.beyond_kernel
+        return 0 if self._lost else self.end.outgoing.beyond_kernel
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send bytes."""
@@ -161,11 +134,11 @@ class SimulatedTransport(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         if not data or self._lost or not self._is_alive:
             return
-        if self._error is not None:
-            self._lose(self._error)
+        if self.end.error is not None:
+            self._lose(self.end.error)
             return
-        self.outgoing.write(data)
-        if not self._paused_writing and self.outgoing.beyond_kernel > self._high:
+        self.end.outgoing.write(data)
+        if not self._paused_writing and self.end.outgoing.beyond_kernel > self._high:
             self._paused_writing = True
             self._call("pause_writing")
 
@@ -181,14 +154,14 @@ class SimulatedTransport(asyncio.Transport):
         """Close this side, behind what was written; go on reading."""
         if not self._closing and not self._eof_written and self._is_alive:
             self._eof_written = True
-            self.outgoing.finish()
+            self.end.outgoing.finish()
 
     def close(self) -> None:
         """Close once everything is in the kernel's hands."""
         if self._closing or not self._is_alive:
             return
         self._closing = True
-        if not self.outgoing.beyond_kernel:
+        if not self.end.outgoing.beyond_kernel:
             self._lose(None)
 
     def abort(self) -> None:
@@ -207,8 +180,8 @@ class SimulatedTransport(asyncio.Transport):
         return self._reading and not self._closing and not self._eof_read and self._protocol is not None
 
     def _read_soon(self) -> None:
-        stream = self.incoming
-        if self._read_scheduled or not (stream.has_unread or stream.fin_arrived or self._error):
+        stream = self.end.incoming
+        if self._read_scheduled or not (stream.has_unread or stream.fin_arrived or self.end.error):
             return
         self._read_scheduled = True
         self._loop.call_soon(self._read_scheduled_now, context=self._context)
@@ -221,12 +194,12 @@ class SimulatedTransport(asyncio.Transport):
         """Read once, as one turn of a selector loop does for a socket that is readable."""
         if not self._reads or not self._is_alive:
             return
-        if self.incoming.has_unread:
+        if self.end.incoming.has_unread:
             self._guarded(self._receive, "receiving")
             self._read_soon()
-        elif self._error is not None:
-            self._lose(self._error)
-        elif self.incoming.fin_arrived:
+        elif self.end.error is not None:
+            self._lose(self.end.error)
+        elif self.end.incoming.fin_arrived:
             self._eof_read = True
             self._guarded(self._eof, "eof_received")
 
@@ -236,11 +209,11 @@ class SimulatedTransport(asyncio.Transport):
             buffer = memoryview(protocol.get_buffer(-1))
             if not buffer:
                 raise RuntimeError("get_buffer() returned an empty buffer")
-            data = self.incoming.take(len(buffer))
+            data = self.end.incoming.take(len(buffer))
             buffer[: len(data)] = data
             protocol.buffer_updated(len(data))
         else:
-            protocol.data_received(self.incoming.take(READ_BYTES))  # type: ignore[union-attr]
+            protocol.data_received(self.end.incoming.take(READ_BYTES))  # type: ignore[union-attr]
 
     def _eof(self) -> None:
         if not self._protocol.eof_received():  # type: ignore[union-attr]
@@ -263,12 +236,12 @@ class SimulatedTransport(asyncio.Transport):
             )
             self._lose(error)
 
-    # --- the end, as the process sees it --------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------
 
     def _lose(self, error: BaseException | None) -> None:
         if self._lost:
             return
-        self.outgoing.drop_beyond_kernel()
+        self.end.outgoing.drop_beyond_kernel()
         self._lost = self._closing = True
         self._loop.call_soon(self._call_connection_lost, error, context=self._context)
 
@@ -277,10 +250,10 @@ class SimulatedTransport(asyncio.Transport):
             if self._protocol is not None:
                 self._protocol.connection_lost(error)  # type: ignore[arg-type]  # asyncio hands on what it caught
         finally:
-            self.close_socket()
+            self.end.close()
             self._protocol = None
             if self._detached is not None:
-                self._detached()
+                self._detached(self)
 
     def _call(self, method: str) -> None:
         try:
@@ -292,99 +265,39 @@ class SimulatedTransport(asyncio.Transport):
                 {"message": f"protocol.{method}() failed", "exception": error, "transport": self}
             )
 
-    # --- the kernel's side ----------------------------------------------------------------------------------------
-
-    def close_socket(self) -> None:
-        """Let go of the socket: RST if something is unread, else FIN behind what the kernel has; idempotent."""
-        if not self._socket_open:
-            return
-        self._socket_open = False
-        if self._error is not None:
-            self._forget()
-        elif self.incoming.has_unread:
-            self.reset()
-        else:
-            self.outgoing.finish()
-            if self.outgoing.ended or self._fin_delivered:
-                self._forget()
-
-    def die(self) -> None:
-        """The process was killed: nobody will hear of anything, and the kernel closes the socket for it."""
-        self.outgoing.drop_beyond_kernel()
-        accepted = self._protocol is not None or not self._socket_open
-        self._lost = self._closing = True
-        self._protocol = None
-        if accepted:
-            self.close_socket()
-        else:
-            self.reset()  # as the kernel does for whoever still waits to be accepted
-
-    def vanish(self) -> None:
-        """The host has lost its power: nothing is said, and nothing that is on its way arrives any more."""
-        self._lost = self._closing = True
-        self._socket_open = False
-        self._protocol = None
-        self.outgoing.vanish()
-        self._forget()
-
-    def reset(self) -> None:
-        """Send RST, and forget the connection."""
-        self._socket_open = False
-        self.outgoing.reset()
-        self._forget()
-
-    def _forget(self) -> None:
-        if not self._forgotten:
-            self._forgotten = True
-            self.outgoing.end()
-            self._closed(self)
-
-    # Source and Sink of the streams
+    # --- what the socket tells: `User` --------------------------------------------------------------------------------
 
     @property
-    def takes_data(self) -> bool:
-        """Whether the socket is open."""
-        return self._socket_open
+    def is_of_the_test(self) -> bool:
+        """Whether its protocol belongs to no process that could be killed."""
+        return self._process is None
 
-    def opened(self) -> None:
-        """The handshake is complete."""
-        if self._accept is not None:
-            self._accept(self)
-
-    def arrived(self) -> None:
-        """There is something to read."""
+    def readable(self) -> None:
+        """Read, unless that is about to happen."""
         if self._reads and not self._read_scheduled:
             self._context.run(self._read)
 
-    def finished(self) -> None:
-        """The peer's kernel knows that no more will come."""
-        self._fin_delivered = True
-        if not self._socket_open:
-            self._forget()
-
-    def moved(self) -> None:
-        """There may be room in the send buffer."""
-        if not (self._paused_writing or self._closing) or self._lost or self._protocol is None:
+    def writable(self) -> None:
+        """Resume the writer, or close, where that waited for room."""
+        if not (self._paused_writing or self._closing) or self._lost:
             return
-        size = self.outgoing.beyond_kernel
+        size = self.end.outgoing.beyond_kernel
         if self._paused_writing and size <= self._low:
             self._paused_writing = False
             self._context.run(self._call, "resume_writing")
         if self._closing and not size:
             self._lose(None)
 
-    def broken(self, number: int) -> None:
-        """The connection is no more; a process that neither reads nor writes does not notice."""
-        if self._forgotten:
-            return
-        if number == errno.ECONNRESET and self.incoming.fin_arrived:
-            number = errno.EPIPE  # as Linux has it for a socket whose peer had closed (tcp_reset, CLOSE_WAIT)
-        writes = self.outgoing.beyond_kernel > 0
-        error = self._error = OSError(number, os.strerror(number))
-        self._forget()
-        if self._lost or self._protocol is None:
+    def broken(self, error: OSError, *, unsent: bool) -> None:
+        """End; but a process that neither reads nor writes does not notice."""
+        if self._lost:
             return
         if self._reads:
             self._read_soon()
-        if writes and not (self._reads and self.incoming.has_unread):
+        if unsent and not (self._reads and self.end.incoming.has_unread):
             self._lose(error)
+
+    def died(self) -> None:
+        """Tell nobody anything any more."""
+        self._lost = self._closing = True
+        self._protocol = None

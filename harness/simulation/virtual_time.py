@@ -10,20 +10,18 @@ process has scheduled, or to see what a task waits for. Tried on CPython 3.11, 3
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import heapq
-import logging
-import sys
 import threading
-import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from time import perf_counter as _real_seconds  # bound here, because the module's own is replaced while we run
 from typing import Any, TypeVar, TypeVarTuple
 
 from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock
+from harness.simulation.numbered import NumberedFuture, NumberedTask, NumberedTimer
 from harness.simulation.processes import Process, current_process
+from harness.simulation.unwinding import Buried, unwind
 from harness.simulation.waiting import in_words
 
 T = TypeVar("T")
@@ -34,71 +32,10 @@ TURNS_LIMIT = 100_000
 """Of the loop in one moment of virtual time. A thousand devices that act at once take some hundred."""
 WALL_LIMIT = 60.0
 """Seconds. A scenario takes milliseconds; a night of them is many simulations."""
+_GRACE_VIRTUAL, _GRACE_WALL = 3600.0, 10.0  # seconds past a limit, in which what was cancelled may unwind
 _SHOWN = 40  # lines of a report: about a screen
 CLOCK_TICK = 1e-9
 """Seconds: what is less apart than this is at the same moment."""
-
-
-class NumberedTask(asyncio.Task[Any]):
-    """A task with a hash that is the same in every run, so that sets of tasks have one order.
-
-    Attributes:
-        process: whose task it is.
-        context: in which it runs.
-    """
-
-    _log_destroy_pending: bool  # asyncio's
-
-    def __init__(
-        self, number: int, coro: Any, loop: asyncio.AbstractEventLoop, name: str | None, context: contextvars.Context
-    ) -> None:
-        self._number = number  # before all else: asyncio puts the task into a set
-        self.context = context
-        self.process = context.get(current_process)
-        super().__init__(coro, loop=loop, name=name or f"task {number}", context=context)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
-class NumberedFuture(asyncio.Future[Any]):
-    """A future with a hash that is the same in every run."""
-
-    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._number = number
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._number
-
-
-class _Timer(asyncio.TimerHandle):
-    """A timer that comes behind those that were set earlier for the same moment.
-
-    On a real clock no two moments are the same, and what was set first comes first. On ours many are, and the heap
-    would mix them.
-    """
-
-    __slots__ = ("_number",)
-    # asyncio's, see events.py
-    _when: float
-    _scheduled: bool
-    _context: contextvars.Context
-
-    def __init__(
-        self,
-        number: int,
-        when: float,
-        callback: Callable[..., object],
-        args: Any,
-        loop: asyncio.AbstractEventLoop,
-        context: contextvars.Context | None,
-    ) -> None:
-        super().__init__(when, callback, args, loop, context)
-        self._number = number
-
-    def __lt__(self, other: _Timer) -> bool:  # type: ignore[override]  # all timers of the loop are of this class
-        return self._when < other._when or (self._when == other._when and self._number < other._number)
 
 
 class _Jump:
@@ -128,7 +65,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     # asyncio's, see base_events.py and tasks.py
     _ready: deque[asyncio.Handle]
-    _scheduled: list[_Timer]
+    _scheduled: list[NumberedTimer]
     _asyncgens: Any
 
     def __init__(
@@ -146,7 +83,10 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self._running_since = _real_seconds()
         self._turns_limit = turns_limit
         self._thread = threading.get_ident()
+        self._some_are_dead = False
         self._dead: list[NumberedTask] = []
+        self._failed: list[asyncio.Task[Any]] = []
+        self._ended_by: Escape | None = None
         self._refuses_all = False
         self._clock_resolution = CLOCK_TICK
         self._selector = _Jump(self._turned)
@@ -155,10 +95,24 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         """Return the virtual time in seconds."""
         return self._now
 
+    def hold(self, seconds: float) -> None:
+        """Move the clock, as a callback does that computes or blocks for so long: everybody else comes late."""
+        self._now += max(0.0, seconds)
+
     def next_number(self) -> int:
         """Return a number that was not there before: the identity of a task, a future, a connection."""
         self._numbers += 1
         return self._numbers
+
+    def escape(self, reached: str, advice: str) -> Escape:
+        """Make the error of a way out of the simulation, to be raised; it also ends the loop in its next turn.
+
+        Raised alone it could end in a task that nobody waits for, or in a callback, where asyncio only logs it.
+        """
+        error = Escape(reached, advice)
+        if self.is_running():
+            self._ended_by = error
+        return error
 
     def run_forever(self) -> None:
         """Run until `stop`; what ends a simulation is raised here."""
@@ -189,14 +143,23 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         context = contextvars.copy_context() if context is None else context
         return NumberedTask(self.next_number(), coro, self, None if name is None else str(name), context)
 
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call back after so many seconds."""
+        # a delay that is too short for a float to move the clock would never be over: code that waits for a moment in
+        # steps, rounding each, would turn for ever, as it cannot where the clock moves by itself
+        seconds = max(delay, CLOCK_TICK) if delay > 0 else delay
+        return self.call_at(self._now + seconds, callback, *args, context=context)
+
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Call back at this moment, behind those that were set for it before."""
-        timer = _Timer(self.next_number(), when, callback, args, self, context)
+        timer = NumberedTimer(self.next_number(), when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True
-        if self._dead and self._is_of_the_dead(timer):
+        if self._some_are_dead and self._is_of_the_dead(timer):
             timer.cancel()
         return timer
 
@@ -209,7 +172,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             Escape: called in another one.
         """
         if threading.get_ident() != self._thread:
-            raise Escape("a call from another thread", "give blocking work to loop.run_in_executor")
+            raise self.escape("a call from another thread", "give blocking work to loop.run_in_executor")
         return self.call_soon(callback, *args, context=context)
 
     def _write_to_self(self) -> None:
@@ -220,12 +183,15 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
 
     def _turned(self, timeout: float | None) -> None:
         self._all_turns += 1
+        if self._ended_by is not None:
+            error, self._ended_by = self._ended_by, None
+            raise error
         if self._all_turns % 1024 == 0:
             self._check_wall_limit()
         if timeout == 0:
             self._turns += 1
             if self._turns > self._turns_limit:
-                raise Livelock(self._turns, self._now, tuple(repr(handle) for handle in self._ready)[:_SHOWN] or tuple(repr(h) for h in self._scheduled[:3]))
+                raise self._livelock()
             return
         self._turns = 0
         if timeout is None:
@@ -233,11 +199,20 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         # not `+= timeout`: the sum of the rounded could come to lie before the timer
         self._now = max(self._now, self._scheduled[0]._when)
         if self._now > self._virtual_limit:
-            raise LimitPassed(f"{self._virtual_limit:g} virtual seconds", self._now, self.waiting())
+            limit, self._virtual_limit = self._virtual_limit, self._now + _GRACE_VIRTUAL
+            raise LimitPassed(f"{limit:g} virtual seconds", self._now, self.waiting())
 
     def _check_wall_limit(self) -> None:
-        if self._wall_seconds + _real_seconds() - self._running_since > self._wall_limit:
-            raise LimitPassed(f"{self._wall_limit:g} real seconds", self._now, self.waiting())
+        seconds = self._wall_seconds + _real_seconds() - self._running_since
+        if seconds > self._wall_limit:
+            limit, self._wall_limit = self._wall_limit, seconds + _GRACE_WALL
+            raise LimitPassed(f"{limit:g} real seconds", self._now, self.waiting())
+
+    def _livelock(self) -> Livelock:
+        turns, self._turns = self._turns, 0  # as many again for those who are cancelled now
+        due = [timer for timer in sorted(self._scheduled) if timer._when < self._now + CLOCK_TICK]
+        ready = tuple(repr(handle) for handle in (*self._ready, *due))
+        return Livelock(turns, self._now, ready[:_SHOWN], self.waiting())
 
     # --- the dead -------------------------------------------------------------------------------------------------
 
@@ -256,6 +231,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             if self._is_of_the_dead(handle):
                 handle.cancel()
         # from the first death on; without one, the fast path stays asyncio's own
+        self._some_are_dead = True
         self.call_soon = self._call_soon_unless_dead  # type: ignore[method-assign]
 
     def _call_soon_unless_dead(
@@ -270,17 +246,22 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         process = handle._context.get(current_process)  # type: ignore[attr-defined]
         return self._refuses_all or (process is not None and not process.alive)
 
+    @property
+    def has_dead(self) -> bool:
+        """Whether there are frames of dead tasks to be taken down."""
+        return bool(self._dead)
+
     def unwind_the_dead(self) -> None:
         """Take down the frames of dead tasks, where nothing they do in their ``finally`` blocks has an effect.
 
         Otherwise they would run at the end of the interpreter. To be called in the running loop, at its end.
         """
-        self._refuses_all = True
+        self._refuses_all = self._some_are_dead = True
         self.call_soon = self._call_soon_unless_dead  # type: ignore[method-assign]
         try:
             while self._dead:
                 task = self._dead.pop()
-                task.context.run(_unwind, task.get_coro())
+                task.context.run(unwind, task.get_coro())
                 del task
         finally:
             self._refuses_all = False
@@ -292,46 +273,25 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         else:
             super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
 
+    def note_failure(self, task: asyncio.Task[Any]) -> None:
+        """Remember a task that has ended with an exception, for the report of a simulation that cannot go on."""
+        if task._exception is not None:  # `exception()` would count as having looked at it
+            self._failed.append(task)
+
     # --- who waits for what ---------------------------------------------------------------------------------------
 
     def waiting(self) -> tuple[str, ...]:
-        """Say of each task, in the order in which they began, where it waits and for what."""
+        """Say of each task, in the order in which they began, where it waits and for what; then who has failed."""
         tasks = sorted(asyncio.all_tasks(self), key=hash)
         lines = [in_words(task) for task in tasks[:_SHOWN]]
         lines += [f"and {len(tasks) - _SHOWN} more"] if len(tasks) > _SHOWN else []
         lines += [f"{len(self._dead)} tasks of killed processes, which never end"] if self._dead else []
+        lines += [f"{task.get_name()} has failed with {task.exception()!r}" for task in self._failed[:_SHOWN]]
         return tuple(lines)
 
     def timers(self) -> list[asyncio.TimerHandle]:
         """Return the timers that are set, to show that something has left none behind; the network's own are not."""
         return [timer for timer in self._scheduled if not timer.cancelled() and timer._context is not self.no_process]
-
-
-class Buried(BaseException):
-    """Thrown into the coroutines of dead tasks to take down their frames."""
-
-
-@contextlib.contextmanager
-def muted() -> Iterator[None]:
-    """Let nobody hear what the dead say while their frames are taken down: no log, no warning, no hook."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-        sys.unraisablehook = hook
-
-
-def _unwind(coroutine: Any) -> None:
-    for _ in range(100):  # one that awaits in its finally block is thrown at again where it waits
-        try:
-            coroutine.throw(Buried())
-        except BaseException:  # noqa: BLE001 - whatever comes out of the dead
-            return
 
 
 def as_in_a_thread(work: Callable[[], T]) -> T:

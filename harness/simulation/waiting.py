@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import linecache
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,20 +32,16 @@ def _awaited(task: asyncio.Task[Any]) -> str:
     return f" (which waits for {other.get_name()})" if isinstance(other, asyncio.Task) else ""
 
 
-def _frames(coroutine: Any) -> Iterator[FrameType]:
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
-        frame = frame or getattr(coroutine, "gi_frame", None)
-        if frame is not None:
-            yield frame
-        coroutine = next(
-            (
-                inner
-                for name in ("cr_await", "ag_await", "gi_yieldfrom")
-                if (inner := getattr(coroutine, name, None)) is not None
-            ),
-            None,
-        )
+def _frames(waiting: Any) -> Iterator[FrameType]:
+    """Go from a coroutine to what it awaits, and on; yield their frames, outermost first."""
+    while waiting is not None:
+        for name in ("cr_frame", "gi_frame", "ag_frame"):
+            if (frame := getattr(waiting, name, None)) is not None:
+                yield frame
+        inner = [found for name in ("cr_await", "gi_yieldfrom", "ag_await") if (found := getattr(waiting, name, None))]
+        # between an asynchronous generator and who iterates over it is an object that tells nothing
+        inner += [found for found in gc.get_referents(waiting) if not inner and inspect.isasyncgen(found)]
+        waiting = inner[0] if inner else None
 
 
 def _is_asyncio(frame: FrameType) -> bool:

@@ -15,7 +15,7 @@ from gateway.config import Config, HandshakeConfig, HeartbeatConfig, LimitsConfi
 from gateway.device.channel import Channel, State
 from gateway.device.outbox import Sent
 from gateway.device.session import Session
-from gateway.errors import BadMessage
+from gateway.errors import BadMessage, PoolBusy
 from gateway.feature import Handler
 from gateway.identity import DeviceId
 from gateway.observe.events import (
@@ -27,6 +27,7 @@ from gateway.observe.events import (
     PongSent,
     RetiredFrameDropped,
     SendFailed,
+    UnknownTypeDropped,
 )
 from gateway.protocol.handshake import Connect
 from gateway.protocol.messages import AudioParams
@@ -145,6 +146,7 @@ class House:
         else:
             old, self.present.channel = self.present.channel, channel
             old.send_notice()
+            channel.resumes = True
         channel.session, channel.state = self.present, State.OWNER
         return self.present
 
@@ -191,6 +193,8 @@ class House:
             raise BadMessage("SCHEMA_INVALID", "no such lamp", "bad")
         if message.id == "bug":
             raise ZeroDivisionError("of the handler")
+        if message.id == "busy":
+            raise PoolBusy
 
     async def wait(self, session: Session, message: Slow) -> None:
         """Take time."""
@@ -781,23 +785,25 @@ async def test_twenty_errors_in_any_ten_seconds_are_forgiven():
 @pytest.mark.parametrize("length", [3, 64, 65, 5000])
 @virtual_time
 async def test_unknown_type_is_told_once(length):
-    """Per type and connection, however long the type is; it does not run into the error budget."""
+    """Per type and connection, however long the type is; the others are counted, and not in the error budget."""
     house = House()
     channel = house.open()
     say(channel, HELLO)
     unknown = {"type": "x" * length}
     assert codes(say(channel, *[unknown] * 50)) == ["UNKNOWN_TYPE"]
+    assert len(house.records.of(UnknownTypeDropped)) == 49
     assert codes(say(channel, {"type": "other"}, unknown)) == ["UNKNOWN_TYPE"]
     assert channel.connection.is_open
 
 
 @virtual_time
 async def test_unknown_types_are_remembered_in_bounds():
-    """Past 32 they are dropped without a word."""
+    """Past 32 they are dropped without a word, and counted."""
     house = House(Config(limits=LimitsConfig(errors=1000)))
     channel = house.open()
     assert len(codes(say(channel, *[{"type": f"t{n}"} for n in range(100)]))) == 32
     assert len(channel._unknown) == 32
+    assert len(house.records.of(UnknownTypeDropped)) == 68
 
 
 @virtual_time
@@ -848,6 +854,14 @@ async def test_handler_that_fails_costs_one_message(caplog):
     assert "ZeroDivisionError" in caplog.text
     say(channel, {"type": "lamp", "on": False})
     assert house.of("lamp") == [True, False]
+
+
+@virtual_time
+async def test_handler_without_room(caplog):
+    """A plain function for whose work there is no room is answered BUSY, as a coroutine is; nothing is logged."""
+    channel = House().open()
+    assert codes(say(channel, {"type": "lamp", "on": True, "id": "busy"})) == ["BUSY"]
+    assert caplog.records == []
 
 
 @virtual_time
@@ -912,7 +926,46 @@ async def test_retired_channel_hears_the_notice_and_nothing_more():
     assert heard(old) == before
     assert old.connection.pings == []
     assert house.of("lamp") == house.of("peer") == []
-    assert len(house.records.of(RetiredFrameDropped)) == 5
+    assert len(house.records.of(RetiredFrameDropped)) == 6
+
+
+@pytest.mark.parametrize("data", [b"{", b'{"type":3}', b'{"type":"zzz"}'])
+@virtual_time
+async def test_retired_channel_is_not_closed_for_its_errors(data):
+    """It has its own end coming, with its own code; what is wrong is dropped and counted."""
+    house = House()
+    old = house.open(framing=3)
+    say(old, HELLO)
+    say(house.open(), HELLO)
+    say(old, *[data] * 30)
+    for _ in range(30):
+        old.binary_received(b"no frame")
+    assert old.connection.is_open
+    assert [one.why for one in house.records.of(AudioFrameDropped)] == ["bad_frame"] * 30
+    assert house.records.of(MessageRejected) == []
+
+
+@pytest.mark.parametrize("kind", ["plain", "waits"])
+@virtual_time
+async def test_errors_of_a_retired_channel_are_not_the_newer_ones(kind):
+    """A handler that refuses its acknowledgement refuses it to the channel it came on, which hears nothing any more."""
+    house = House()
+
+    def plain(session: Session, message: Peer) -> None:
+        raise BadMessage("INVALID_REQUEST", "no such message")
+
+    async def waits(session: Session, message: Peer) -> None:
+        plain(session, message)
+
+    house.handlers["peer"] = Handler(Peer, {"plain": plain, "waits": waits}[kind])
+    old, new = house.open(), house.open()
+    say(old, HELLO)
+    say(new, HELLO)
+    before = [heard(old), heard(new)]
+    say(old, {"type": "peer", "event": "ack", "id": "m1"})
+    await asyncio.sleep(0.1)
+    assert [heard(old), heard(new)] == before
+    assert len(house.records.of(RetiredFrameDropped)) == 1
 
 
 @virtual_time
@@ -931,19 +984,23 @@ async def test_retired_channel_still_brings_audio_and_acknowledgements():
 @virtual_time
 async def test_retired_channel_that_outlives_its_session_is_heard_no_more():
     """The newer connection has gone meanwhile; there is nobody to acknowledge for."""
-    house = House()
 
-    async def take(session: Session, message: Peer) -> None:
+    async def waits(session: Session, message: Peer) -> None:
         pytest.fail("the session has ended")
 
-    house.handlers["peer"] = Handler(Peer, take)
-    old, new = house.open(), house.open()
-    say(old, HELLO)
-    say(new, HELLO)
-    end(new)
-    say(old, {"type": "peer", "event": "ack", "id": "m1"})
-    await asyncio.sleep(0)
-    assert house.of("peer") == []
+    def plain(session: Session, message: Peer) -> None:
+        pytest.fail("the session has ended")
+
+    for take in (waits, plain):
+        house = House()
+        house.handlers["peer"] = Handler(Peer, take)
+        old, new = house.open(), house.open()
+        say(old, HELLO)
+        say(new, HELLO)
+        end(new)
+        say(old, {"type": "peer", "event": "ack", "id": "m1"})
+        await asyncio.sleep(0)
+        assert len(house.records.of(RetiredFrameDropped)) == 1
 
 
 @virtual_time

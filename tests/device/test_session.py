@@ -235,6 +235,36 @@ def test_pool_busy(caplog: pytest.LogCaptureFixture):
     assert not caplog.records
 
 
+def test_work_of_a_handler_that_was_cancelled(caplog: pytest.LogCaptureFixture):
+    """A handler whose own work was cancelled, by whomever but the session, has failed: the device gets its error."""
+
+    async def waits(session: Session, job: Job) -> None:
+        work = asyncio.create_task(asyncio.sleep(3600))
+        asyncio.get_running_loop().call_soon(work.cancel)
+        await work
+
+    def plain(session: Session, job: Job) -> None:
+        work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        work.cancel()
+        work.result()
+
+    @virtual_time
+    async def cancelled() -> None:
+        for handle in (waits, plain):
+            async with simulated(config=Config(mailbox=IN_MEMORY), handlers=[Handler(Job, handle)]) as house:
+                peer = await house.device("aa")
+                peer.say({"type": "job"})
+                await turns()
+                assert [error["code"] for error in peer.of("error")] == ["INTERNAL_ERROR"]
+                assert session_of(house).running_handlers == 0
+                assert peer.gone_at is None
+
+    with caplog.at_level(logging.ERROR):
+        cancelled()
+
+    assert [record.message for record in caplog.records] == ["the handler of 'job' failed for aa"] * 2
+
+
 @virtual_time
 async def test_cancelled_with_the_session():
     """When the device goes its handlers are cancelled and may clean up; nothing is sent, nothing counts as failed."""
@@ -312,7 +342,7 @@ async def test_after_the_end():
         session = session_of(house)
         peer.cut()
         await turns()
-        session.run_handler(handler, Job(), 2)
+        session.run_handler(handler, Job(), 2, session.channel)
         await turns()
 
         assert began == []

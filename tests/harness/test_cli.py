@@ -11,6 +11,7 @@ from gateway import __version__
 from gateway.cli import main as gateway_main
 from harness.cli import main
 from tests.process import environment, run
+from tests.test_cli import INTERRUPTED
 
 WSDEVICE = ("-m", "harness")
 HEAVY = {"asyncio", "gateway.app", "gateway.serve", "harness.demo", "harness.fakes.device", "msgspec", "websockets"}
@@ -52,6 +53,7 @@ class TestHelp:
         assert text.startswith("usage: wsdevice [-h] [--version] COMMAND ...\n")
         assert re.findall(r"^    ([a-z-]+)", text, re.MULTILINE) == [
             "demo",
+            "fake",
             "serve",
             "check-config",
             "token",
@@ -110,3 +112,11 @@ class TestLoading:
 
         assert ended.code == 2
         assert "server.ws_port" in ended.err
+
+
+@pytest.mark.parametrize(("command", "module"), [("demo", "harness.demo"), ("serve", "gateway.serve")])
+async def test_interrupted_before_it_begins(env: dict[str, str], command: str, module: str):
+    """Ctrl-C while a command is still being loaded is exit code 130, and no traceback."""
+    ended = await run("-c", INTERRUPTED.format(module=module, main="harness.cli", command=command), env=env)
+
+    assert (ended.code, ended.out, ended.err) == (130, "", "")

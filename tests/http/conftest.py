@@ -10,7 +10,7 @@ import pytest
 from gateway.http.connection import HttpLimits
 from gateway.http.exchange import Handler
 from gateway.http.listener import HttpListener
-from gateway.observe.events import Event, HttpAnswered, Observers
+from gateway.observe.events import Event, HttpAnswered, Observers, OtaRefused
 from tests.http.loopback import Serve, Served
 
 
@@ -23,10 +23,14 @@ async def serve() -> AsyncIterator[Serve]:
         handler: Handler, limits: HttpLimits | None = None, is_draining: Callable[[], bool] = lambda: False
     ) -> Served:
         events: list[HttpAnswered] = []
+        refused: list[OtaRefused] = []
 
         def observe(event: Event) -> None:
-            assert isinstance(event, HttpAnswered)
-            events.append(event)
+            if isinstance(event, OtaRefused):
+                refused.append(event)
+            else:
+                assert isinstance(event, HttpAnswered)
+                events.append(event)
 
         listener = HttpListener(
             handler, Observers([observe]), lambda: 784111777.0, is_draining=is_draining, limits=limits
@@ -34,7 +38,7 @@ async def serve() -> AsyncIterator[Serve]:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(listener.protocol_factory, "127.0.0.1", 0)
         servers.append((server, listener))
-        return Served(listener, server.sockets[0].getsockname()[1], events)
+        return Served(listener, server.sockets[0].getsockname()[1], events, refused)
 
     yield start
     for server, listener in servers:

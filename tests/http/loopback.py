@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.http.exchange import Request, Response, Stream, text_response
 from gateway.http.listener import HttpListener
-from gateway.observe.events import HttpAnswered
+from gateway.observe.events import HttpAnswered, OtaRefused
 
 DEADLINE = 5.0
 """Seconds after which a test that waits for something has failed."""
@@ -94,10 +94,13 @@ class Client:
 class Served:
     """A listener that serves a handler."""
 
-    def __init__(self, listener: HttpListener, port: int, events: list[HttpAnswered]) -> None:
+    def __init__(
+        self, listener: HttpListener, port: int, events: list[HttpAnswered], refused: list[OtaRefused]
+    ) -> None:
         self.listener = listener
         self.port = port
         self.events = events
+        self.refused = refused
 
     async def connect(self, **settings: Any) -> Client:
         """Open a connection."""

@@ -9,7 +9,7 @@ from gateway.config import ServerConfig
 from gateway.http.connection import HttpLimits
 from gateway.http.exchange import Request, Response, text_response
 from gateway.listening import open_network
-from gateway.observe.events import HttpAnswered
+from gateway.observe.events import HttpAnswered, OtaRefused
 from tests.http.loopback import GET, SOON, EndlessBody, Serve, echo
 
 
@@ -214,3 +214,21 @@ async def test_each_answer_leaves_a_record(serve: Serve) -> None:
     )
     assert second.method == "A" * 16 + "…"
     assert second.path == "/" + "b" * 127 + "…"
+
+
+async def test_a_refused_device_leaves_a_second_record(serve: Serve) -> None:
+    """Who was refused by the OTA endpoint, with what and why; other errors leave the first one only."""
+    answers = [Response(403, device="d8:3b:da:00:11:22", refused="not allowed here"), Response(404)]
+
+    async def handler(_request: Request) -> Response:
+        return answers.pop(0)
+
+    served = await serve(handler)
+    async with await served.connect() as client:
+        for _ in range(2):
+            await client.send(GET)
+            await client.answer()
+    assert [event.status for event in served.events] == [403, 404]
+    assert served.refused == [
+        OtaRefused(device="d8:3b:da:00:11:22", status=403, reason="not allowed here", address="127.0.0.1")
+    ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.config import AuthConfig, Config, OtaConfig, ServerConfig
 from gateway.errors import BadDeviceId
-from gateway.http.exchange import Request, RequestRefused, Response
+from gateway.http.exchange import Request, Response
 from gateway.http.images import Image, Images
 from gateway.http.ota import Ota, read_asker, read_host
 from gateway.identity import device_id
@@ -181,6 +181,31 @@ async def test_only_allowed_devices_are_answered(device: str, status: int) -> No
     assert bool(issued._devices) is (status == 200)
 
 
+@pytest.mark.parametrize(
+    ("asking", "device"),
+    [
+        (posted(device_id="00:00:00:00:00:01"), "00:00:00:00:00:01"),
+        (posted(client_id="a|b"), DEVICE),
+        (posted(host="[::1]:8003"), DEVICE),
+        (posted(b"{"), ""),
+    ],
+    ids=["not allowed", "client id", "host", "body"],
+)
+async def test_a_refusal_says_who_and_why(asking: Request, device: str) -> None:
+    """For the log: the reason that the answer gives, and the device as soon as it is known."""
+    config = Config(auth=AuthConfig(enabled=True, key=KEY, allowed_devices=[DEVICE]))
+    response = await ask(make(config), asking)
+    assert response.status >= 400
+    assert response.device == device
+    assert isinstance(response.body, bytes)
+    assert response.refused == json.loads(response.body)["error"]
+
+
+async def test_what_is_no_refusal_says_nothing() -> None:
+    """An answer has no reason."""
+    assert (await ask(make(), posted())).refused == ""
+
+
 def test_a_listed_device_must_have_an_id() -> None:
     """A fault in the list shows at the start."""
     with pytest.raises(BadDeviceId):
@@ -234,6 +259,16 @@ async def test_a_bad_device_id_is_refused(device: str) -> None:
     assert "x" * 65 not in response.body.decode()
 
 
+@pytest.mark.parametrize("name", ["device_id", "client_id"])
+async def test_ids_that_differ_are_refused(name: str) -> None:
+    """A header that came twice, joined as HTTP joins them, is 400 as on the WebSocket port, unless it says the same."""
+    issued = Issued()
+    assert (await ask(make(ASKING, issued=issued), posted(**{name: "aa, bb"}))).status == 400
+    assert not issued._devices
+    same = await ask(make(ASKING), posted(**{name: "aa, aa"}))
+    assert same.status == 200
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"mac_address": 5}', b'{"mac_address": null}'])
 async def test_a_missing_device_id_is_refused(body: bytes) -> None:
     """No id in header or body is 400 as well."""
@@ -283,8 +318,16 @@ def test_a_host_is_a_name_and_perhaps_a_port(header: str, host: str, port: str) 
 async def test_a_host_that_no_device_can_use_is_refused(header: str) -> None:
     """Nothing but a host goes into the addresses of the answer; IPv6 literals break the firmware's parser."""
     assert (await ask(make(), posted(host=header))).status == 400
-    with pytest.raises(RequestRefused):
-        read_host(Request("GET", "/"))
+    assert read_host(Request("GET", "/")) is None
+
+
+@pytest.mark.parametrize("without", [["host"], []])
+async def test_a_configured_address_needs_no_host(without: list[str]) -> None:
+    """Where the WebSocket address is configured, a request without a good Host is answered, but offered no image."""
+    config = Config(server=ServerConfig(public_websocket_url="wss://gw.example/ws"))
+    told = await answer(make(config, Shelf("esp-box-3_3.bin")), posted(BODY, *without, host="[::1]:8003"))
+    assert told["websocket"]["url"] == "wss://gw.example/ws"
+    assert told["firmware"] == {"version": "2.0.3", "url": ""}
 
 
 # --- firmware -----------------------------------------------------------------------------------------------------

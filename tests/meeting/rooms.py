@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 from gateway.config import MeetingConfig
-from gateway.errors import MailboxFailed, PoolBusy
+from gateway.device.outbox import Sent
+from gateway.errors import PoolBusy
+from gateway.meeting.conclusion import SendSummary
 from gateway.meeting.meeting import Meetings
 from gateway.meeting.snapshot import Snapshots
 from tests.fake_session import FakeSession, Records, say
@@ -20,18 +22,27 @@ class Room:
         pool_busy: the pool refuses.
         pool_seconds: how long its work takes.
         mail_fails: the mailbox refuses.
+        present: who is there.
         mail: (device, summary) of each summary that was left in a mailbox.
         calls: names of the functions that ran in the pool.
         at_once: how many ran at the same time, at most.
     """
 
-    def __init__(self, config: MeetingConfig | None = None, summarizer: Any = None, *, test_mode: bool = True) -> None:
+    def __init__(
+        self,
+        config: MeetingConfig | None = None,
+        summarizer: Any = None,
+        *,
+        test_mode: bool = True,
+        send_summary: SendSummary | None = None,
+    ) -> None:
         self.records = Records()
         self.snapshots = Snapshots(test_mode=test_mode)
         self.pool_busy = False
         self.pool_seconds = 0.0
         self.mail_fails = False
         self.mail: list[tuple[str, Any]] = []
+        self.present: dict[str, FakeSession] = {}
         self.calls: list[str] = []
         self.at_once = 0
         self._running = 0
@@ -40,7 +51,7 @@ class Room:
             self.records.observers,
             self.snapshots,
             self.run,
-            self.leave_summary,
+            send_summary or self.send_summary,
             summarizer,
             wall,
         )
@@ -58,20 +69,24 @@ class Room:
         finally:
             self._running -= 1
 
-    async def leave_summary(self, device: str, summary: Any) -> None:
-        """Do as the mailbox does."""
-        if self.mail_fails:
-            raise MailboxFailed("disk full")
-        self.mail.append((device, summary))
+    async def send_summary(self, device: str, summary: Any) -> bool:
+        """Do as the courier does, with a device that has what could be sent to it."""
+        session = self.present.get(device)
+        if session is not None and session.send_json(summary) is not Sent.FAILED:
+            return True
+        if not self.mail_fails:
+            self.mail.append((device, summary))
+        return not self.mail_fails
 
     def enter(self, device: str = "dev-0001", **features: bool) -> FakeSession:
         """Let a device come online."""
-        session = FakeSession(device, self.records, **features)
+        session = self.present[device] = FakeSession(device, self.records, **features)
         self.meetings.on_online(session)
         return session
 
     def leave(self, session: FakeSession) -> None:
         """Let it go offline."""
+        self.present.pop(session.device, None)
         self.meetings.on_offline(session)
         session.broken = True
 

@@ -417,6 +417,84 @@ async def test_another_meeting_id_begins_another():
     assert (second["bullets"], "idempotent" in second) == (["two"], False)
 
 
+def hold(room: Room, session: Any, id_: str) -> None:
+    """Let a device have a meeting of one snippet, and finalize it."""
+    room.snippet(session, f"about {id_}", meeting_id=id_)
+    room.ask(session, "finalize", meeting_id=id_)
+
+
+@virtual_time
+async def test_earlier_meetings_are_known():
+    """Finalize of a meeting before the last one gives its summary again, and a late snippet of it is ignored."""
+    room = Room()
+    session = room.enter()
+    for id_ in ("m1", "m2"):
+        hold(room, session, id_)
+        await asyncio.sleep(1)
+    room.ask(session, "finalize", meeting_id="m1")
+    await asyncio.sleep(1)
+    first, second, again = summaries(session)
+    assert (first["bullets"], second["bullets"]) == (["about m1"], ["about m2"])
+    assert again == {**first, "idempotent": True}
+    assert room.snippet(session, "late", meeting_id="m1") == {**OK, "ignored": 1}
+    assert room.snippet(session, "three", meeting_id="m3") == OK
+    assert room.snippet(session, "late", meeting_id="m1") == {**OK, "ignored": 1}
+    assert room.meetings.is_in_meeting(session.device)
+
+
+@virtual_time
+async def test_the_last_eight_are_known():
+    """Of more meetings than eight the first is forgotten: its id begins another."""
+    room = Room()
+    session = room.enter()
+    for number in range(9):
+        hold(room, session, f"m{number}")
+        await asyncio.sleep(1)
+    session.take()
+    assert room.snippet(session, "late", meeting_id="m1") == {**OK, "ignored": 1}
+    for number in (1, 0):
+        room.ask(session, "finalize", meeting_id=f"m{number}")
+        await asyncio.sleep(1)
+    again, empty = summaries(session)
+    assert (again["bullets"], again["idempotent"]) == (["about m1"], True)
+    assert (empty["bullets"], "idempotent" in empty) == ([], False)
+
+
+@virtual_time
+async def test_an_id_may_be_used_again():
+    """Ten minutes after its summary a meeting is not known any more, as a device may begin anew to count them."""
+    room = Room()
+    session = room.enter()
+    hold(room, session, "m1")
+    await asyncio.sleep(300)
+    hold(room, session, "m2")
+    await asyncio.sleep(299)
+    assert room.snippet(session, "late", meeting_id="m1") == {**OK, "ignored": 1}
+    await asyncio.sleep(2)
+    assert room.snippet(session, "late", meeting_id="m2") == {**OK, "ignored": 1}
+    hold(room, session, "m1")
+    await asyncio.sleep(1)
+    assert ["idempotent" in summary for summary in summaries(session)] == [False, False, False]
+    assert summaries(session)[2]["bullets"] == ["about m1"]
+    assert [len(attendee.ended) for attendee in room.meetings.attendees()] == [2]
+
+
+@virtual_time
+async def test_a_meeting_that_waits_for_its_summary_is_not_forgotten():
+    """However long it takes until the summary is out, the meeting is known until ten minutes after that."""
+    room = Room()
+    session = room.enter()
+    room.pool_busy = True
+    room.snippet(session, "one", meeting_id="m1")
+    room.snippet(session, "two", meeting_id="m2")
+    await asyncio.sleep(700)
+    room.pool_busy = False
+    await asyncio.sleep(10)
+    room.ask(session, "finalize", meeting_id="m1")
+    first, again = summaries(session)
+    assert again == {**first, "idempotent": True}
+
+
 @virtual_time
 async def test_a_meeting_takes_the_first_id():
     """A meeting that began without an id takes the first that is named, so that its repeats are known."""
@@ -632,6 +710,47 @@ async def test_summary_that_could_not_be_sent():
     session.broken = True
     await asyncio.sleep(1)
     assert len(room.mail) == 1
+
+
+@virtual_time
+async def test_busy_until_the_summary_has_arrived():
+    """While the summary is on its way the device counts as busy; who asks meanwhile has it again at once."""
+    arrived = asyncio.Event()
+
+    async def send_summary(device: Any, summary: Any) -> bool:
+        session.send_json(summary)
+        await arrived.wait()
+        return True
+
+    room = Room(send_summary=send_summary)
+    session = room.enter()
+    room.snippet(session, "one")
+    room.ask(session, "finalize")
+    await asyncio.sleep(1)
+    assert room.meetings.is_busy(session)
+    room.ask(session, "finalize")
+    assert [summary.get("idempotent") for summary in summaries(session)] == [None, True]
+    arrived.set()
+    await asyncio.sleep(1)
+    assert not room.meetings.is_busy(session)
+    assert len(summaries(session)) == 2
+
+
+@virtual_time
+async def test_a_summary_on_its_way_at_the_stop():
+    """What the courier has taken and is bringing to the mailbox is not put away, too, to be sent once more."""
+
+    async def send_summary(device: Any, summary: Any) -> bool:
+        await asyncio.sleep(1)
+        return True
+
+    room = Room(send_summary=send_summary)
+    session = room.enter()
+    room.snippet(session, "one")
+    room.ask(session, "finalize")
+    await asyncio.sleep(0.5)
+    await room.meetings.stop()
+    assert [attendee.is_settled for attendee in room.meetings.attendees()] == [True]
 
 
 @virtual_time

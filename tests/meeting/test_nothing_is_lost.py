@@ -1,4 +1,4 @@
-"""Whatever devices, the pool, the mailbox and restarts do: what was taken is in exactly one summary in the end."""
+"""Whatever devices, lines, the pool, the mailbox and restarts do: what was taken is in one summary in the end."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.meeting.summary import Summary
 from gateway.observe.events import SnippetsTaken
+from gateway.peer import courier
 from tests.meeting.houses import House
-from tests.virtual_time import timers, virtual_time
+from tests.peer.post_office import Office, open_office
+from tests.virtual_time import virtual_time
 
 IDS = st.sampled_from([None, None, "m1", "m2"])
 STEPS = st.one_of(
@@ -37,20 +40,27 @@ class Everything:
 
 
 class Story:
-    """One device's story, step by step."""
+    """One device's story, step by step, with a real courier between its meetings and its line."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, office: Office) -> None:
         self.directory = directory
-        self.house = House(directory, summarizer=Everything())
-        self.session: Any = None
-        self.sent: list[dict[str, Any]] = []
-        self.mail: list[Any] = []
+        self.office = office
+        self.device = office.device("dev-0001", online=False)
+        self.house = self.new_house()
         self.taken: list[str] = []
         self.said = 0
 
+    def new_house(self) -> House:
+        """Begin with what was put away."""
+        return House(self.directory, summarizer=Everything(), send_summary=self.send_summary)
+
+    async def send_summary(self, device: Any, summary: Any) -> bool:
+        """By the courier of the moment."""
+        return await self.office.courier.send_summary(device, summary)
+
     async def step(self, name: str, argument: Any) -> None:
         """Do one step, if it can be done now."""
-        if name in {"say", "finalize", "mode", "leave", "socket"} and self.session is None:
+        if name in {"say", "finalize", "mode", "leave", "socket"} and self.device.session is None:
             return
         await getattr(self, name)(argument)
 
@@ -58,13 +68,13 @@ class Story:
         """Say something new."""
         self.said += 1
         text = f"text {self.said}"
-        self.house.ask(self.session, "snippet", items=[{"text": text}], meeting_id=id_)
-        if self.house.records.of(SnippetsTaken)[-1].taken:
+        self.house.ask(self.device.session, "snippet", items=[{"text": text}], meeting_id=id_)
+        if self.office.of(SnippetsTaken)[-1].taken:
             self.taken.append(text)
 
     async def finalize(self, id_: str | None) -> None:
         """Ask for the summary."""
-        self.house.ask(self.session, "finalize", meeting_id=id_)
+        self.house.ask(self.device.session, "finalize", meeting_id=id_)
 
     async def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -72,18 +82,19 @@ class Story:
 
     async def mode(self, _: None) -> None:
         """Enter the meeting mode."""
-        self.house.meetings.on_mode_start(self.session, "meeting")
+        self.house.meetings.on_mode_start(self.device.session, "meeting")
 
     async def leave(self, _: None) -> None:
-        """Go offline."""
-        self.house.leave(self.session)
-        self.sent += self.session.messages
-        self.session = None
+        """Go offline; what is on the way is lost."""
+        session = self.device.session
+        self.device.disconnect()
+        self.house.meetings.on_offline(session)
 
     async def enter(self, _: None) -> None:
         """Come online."""
-        if self.session is None:
-            self.session = self.house.enter()
+        if self.device.session is None:
+            self.device.connect()
+            self.house.meetings.on_online(self.device.session)
 
     async def pool(self, _: None) -> None:
         """The pool is busy, or not any more."""
@@ -91,52 +102,59 @@ class Story:
 
     async def mail_(self, _: None) -> None:
         """The mailbox fails, or works again."""
-        self.house.mail_fails = not self.house.mail_fails
+        self.office.mailbox.failing = set() if self.office.mailbox.failing else {"*"}
 
     async def socket(self, _: None) -> None:
-        """The socket takes nothing, or takes something again."""
-        self.session.broken = not self.session.broken
+        """The line is dead, which nobody notices, or is alive again."""
+        self.device.wire.stalled = not self.device.wire.stalled
+        if not self.device.wire.stalled:
+            self.device.channel.arrive()
 
     async def restart(self, _: None) -> None:
         """Stop the gateway and start another."""
-        if self.session is not None:
+        if self.device.session is not None:
             await self.leave(None)
-        await self.house.stop()
-        self.mail += self.house.mail
-        self.house = House(self.directory, summarizer=Everything())
+        await self.stop()
+        self.house = self.new_house()
+        await self.office.restart()
         await self.house.start()
 
+    async def stop(self) -> None:
+        """Stop what the gateway stops before the courier."""
+        for feature in reversed(self.house.features):
+            await feature.stop()
+
     async def end(self) -> None:
-        """Everything works again, the device goes for good, and time passes."""
-        self.house.pool_busy = self.house.mail_fails = False
-        if self.session is not None:
+        """Everything works again, the device comes for its mail and goes for good, and time passes."""
+        self.house.pool_busy = False
+        self.office.mailbox.failing = set()
+        if self.device.session is not None:
             await self.leave(None)
-        await asyncio.sleep(800)
-        self.mail += self.house.mail
+        await asyncio.sleep(70)
+        await self.enter(None)
+        await asyncio.sleep(10)
+        await self.leave(None)
+        await asyncio.sleep(610)
         assert self.house.meetings.attendees() == ()
-        await self.house.stop()
-        assert timers() == []
+        await self.stop()
+        await self.office.close()
 
     def summarized(self) -> list[str]:
-        """Return what is in the summaries that were sent or mailed, without the repeated ones."""
-        texts = []
-        for message in self.sent:
-            if message.get("phase") == "summary" and "idempotent" not in message:
-                texts += message["bullets"]
-        for _, summary in self.mail:
-            texts += summary.bullets
-        return texts
+        """Return what is in the summaries that came, without the repeated ones; one that came twice is one."""
+        frames = [one for one in self.device.frames if one.get("phase") == "summary" and "idempotent" not in one]
+        return [text for bullets in {tuple(one["bullets"]) for one in frames} for text in bullets]
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(STEPS, max_size=30))
 def test_nothing_is_lost(steps):
-    """Each snippet that was taken is in one summary that went out, once, and in the order in which it was said."""
+    """Each snippet that was taken is in one summary that its device has got in the end."""
 
     @virtual_time
     async def check():
-        with tempfile.TemporaryDirectory() as directory:
-            story = Story(Path(directory))
+        with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(courier, "_EXPIRY_CHECK", 60.0)  # nothing expires, and a look a second takes its time
+            story = Story(Path(directory), await open_office())
             await story.house.start()
             for name, argument in [("enter", None), *steps]:
                 await story.step({"mail": "mail_"}.get(name, name), argument)

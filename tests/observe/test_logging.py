@@ -394,6 +394,7 @@ def test_each_record_is_logged_at_its_level(stream, kind):
         (events.DictationEnded, logging.DEBUG),
         (events.SpeechEnded, logging.DEBUG),
         (events.HandshakeRefused, logging.INFO),
+        (events.OtaRefused, logging.INFO),
         (events.ConnectionClosed, logging.INFO),
         (events.DeviceFlapping, logging.WARNING),
         (events.TaskFailed, logging.ERROR),

@@ -82,4 +82,4 @@ def event(
 
 async def ids(mailbox: Mailbox, device: DeviceId = A) -> list[str]:
     """Return the ids of what waits for a device, in order."""
-    return [kept.id for _, kept in await mailbox.waiting(device, 1000)]
+    return [kept.id for kept in await mailbox.waiting(device, 1000)]

@@ -19,7 +19,7 @@ from gateway.peer.courier import Courier, MayWrite
 from gateway.peer.mailbox import Depth, Letter, Mailbox, Notice, Stored
 from gateway.peer.memory_mailbox import MemoryMailbox
 from gateway.protocol.decoding import decode_object, parse
-from gateway.protocol.messages import Hello, Peer, encode
+from gateway.protocol.messages import Error, Hello, Peer, encode
 from tests.virtual_time import timers, wall
 
 Frame = dict[str, Any]
@@ -82,7 +82,7 @@ class FakeChannel:
     def send_error(self, code: str, reason: str, ref: str | None = None, answer: Any = None) -> Sent:
         """As `Channel.send_error`."""
         self.device.office.observers.emit(MessageRejected(device=self.device.id, code=code, reason=reason))
-        return self.send_json(answer)
+        return self.send_json(Error(code, reason) if answer is None else answer)
 
     def arrive(self, most: int | None = None) -> None:
         """The peer's TCP takes what is on the way, and the device reads it."""
@@ -223,6 +223,7 @@ class MoodyMailbox(Mailbox):
         inner: keeps the letters; not touched by what fails.
         seconds: how long each operation takes.
         failing: names of operations that fail; ``*``: all.
+        error: what these raise.
         calls: names of the operations that were called, in order.
     """
 
@@ -230,6 +231,7 @@ class MoodyMailbox(Mailbox):
         self.inner = inner
         self.seconds = 0.0
         self.failing: set[str] = set()
+        self.error: Exception = MailboxFailed("disk full")
         self.calls: list[str] = []
         self._turn = asyncio.Lock()
 
@@ -254,9 +256,9 @@ class MoodyMailbox(Mailbox):
         """As `Mailbox.add_event`."""
         await self._do("add_event", self.inner.add_event, letter)
 
-    async def waiting(self, recipient: DeviceId, limit: int, after: int = 0) -> list[tuple[int, Letter]]:
+    async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
         """As `Mailbox.waiting`."""
-        return await self._do("waiting", self.inner.waiting, recipient, limit, after)
+        return await self._do("waiting", self.inner.waiting, recipient, limit)
 
     async def settle(self, recipient: DeviceId, letters: Sequence[tuple[str, str]]) -> int:
         """As `Mailbox.settle`."""
@@ -284,7 +286,7 @@ class MoodyMailbox(Mailbox):
             if self.seconds:
                 await asyncio.sleep(self.seconds)
             if self.failing & {name, "*"}:
-                raise MailboxFailed("disk full")
+                raise self.error
             return await work(*args)
 
 
@@ -329,7 +331,7 @@ class Office:
 
     async def waiting(self, name: str) -> list[Letter]:
         """What the mailbox has for a device, whatever the mailbox's mood."""
-        return [letter for _, letter in await self.mailbox.inner.waiting(DeviceId(name), 1000)]
+        return await self.mailbox.inner.waiting(DeviceId(name), 1000)
 
     async def texts(self, name: str) -> list[str]:
         """The texts of the messages among these."""
@@ -351,6 +353,7 @@ class Office:
         assert courier.in_memory == 0
         assert courier.unconfirmed == 0
         assert not courier._everywhere
+        assert not courier._turns
         assert not courier._settling.pending
         assert not courier._tasks
         assert not courier._clerk

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -242,8 +243,10 @@ async def test_a_closing_channel_confirms_nothing():
     """An empty send queue of a connection that is closing proves nothing: what was queued may have been dropped."""
     office = await open_office()
     a, b = office.device("a"), office.device("b", peer_ack=False)
+    await turns()
     b.wire.stalled = True
     a.send("b", "m1")
+    assert b.wire.on_the_way
     b.wire.is_open = False
     b.wire.on_the_way.clear()
     await asyncio.sleep(0.5)
@@ -359,6 +362,50 @@ async def test_broadcast():
     assert a.texts == []
     assert a.outcome() == {"delivered": ["b", "c"]}
     assert await office.waiting("d") == []
+    await office.close()
+
+
+@virtual_time
+async def test_a_large_broadcast_holds_up_nobody():
+    """Two hundred devices a turn; what its sender says meanwhile comes after it, and there is one receipt for all."""
+    office = await open_office(changed(waiting_total=100_000))
+    a = office.device("a")
+    others = [office.device(f"b{number:03}") for number in range(600)]
+    await asyncio.sleep(0.1)
+    a.send("broadcast", "m1")
+    a.send("b599", "m2")
+    a.send("b000", "m3")
+    sizes = [0]
+    for _ in range(5):
+        sizes.append(sum("m1" in other.texts for other in others))
+        await asyncio.sleep(0)
+    assert max(after - before for before, after in pairwise(sizes)) == 200
+    assert sizes[-1] == 600
+    await turns()
+    assert others[0].texts == ["m1", "m3"]
+    assert others[599].texts == ["m1", "m2"]
+    assert [(one["id"], one["summary"]) for one in a.receipts] == [
+        ("m1", "600 delivered"),
+        ("m2", "1 delivered"),
+        ("m3", "1 delivered"),
+    ]
+    assert len(office.courier._turns) == 0
+    await office.close()
+
+
+@virtual_time
+async def test_a_large_broadcast_in_the_moment_of_the_stop():
+    """Of a broadcast that is under way nothing is lost: what was not sent yet is in the mailbox."""
+    office = await open_office(changed(waiting_total=100_000))
+    a = office.device("a")
+    others = [office.device(f"b{number:03}", acks=False) for number in range(401)]
+    await asyncio.sleep(0.1)
+    a.send("broadcast", "m1")
+    await office.courier.stop()
+    for other in others:
+        assert await office.texts(other.id) == ["m1"]
+        other.disconnect()
+    a.disconnect()
     await office.close()
 
 
@@ -531,18 +578,59 @@ async def test_a_full_mailbox():
 
 @virtual_time
 async def test_a_full_mailbox_and_a_present_target():
-    """A message that was sent but neither acknowledged nor kept has failed; a late acknowledgement changes nothing."""
+    """What a present device was sent and the mailbox refuses has failed if it is not acknowledged within 2 s more."""
     office = await open_office(per_device=1)
     a, b = office.device("a"), office.device("b", acks=False)
-    a.send("b", "m1")
-    a.send("b", "m2")
-    await asyncio.sleep(0.3)
-    assert a.outcome("m1") == {"enqueued": ["b"]}
-    assert a.outcome("m2") == {"failed": ["b"]}
-    b.ack("m1", "m2")
+    await turns()
+    for number in range(1, 4):
+        a.send("b", f"m{number}")
+    await asyncio.sleep(2.2)
+    assert a.outcome() == a.outcome("m1") == {"enqueued": ["b"]}
+    b.ack("m2")
+    assert a.outcome("m2") == {"delivered": ["b"]}
+    await asyncio.sleep(0.1)
+    assert a.outcome("m3") == {"failed": ["b"]}
+    assert a.receipts[-1]["reasons"] == {"b": "MAILBOX_FULL"}
+    assert office.courier.in_memory == 0
+    b.ack("m1", "m3")  # too late, and harmless
     await asyncio.sleep(1)
     assert a.events == [redelivered("b", 1)]
+    assert len(a.receipts) == 3
     assert office.of(AckIgnored) == []
+    await office.close()
+
+
+@virtual_time
+async def test_a_full_mailbox_that_gets_room():
+    """A message that was refused once is stored when the mailbox has room at the end of its time, in order."""
+    office = await open_office(per_device=1)
+    a, c, b = office.device("a"), office.device("c"), office.device("b", acks=False)
+    await turns()
+    c.send("b", "m1")
+    a.send("b", "m2")
+    await asyncio.sleep(1)
+    b.ack("m1")
+    await asyncio.sleep(2)
+    assert a.outcome("m2") == {"enqueued": ["b"]}
+    b.ack("m2")
+    await asyncio.sleep(1)
+    assert a.events == [redelivered("b", 1)]
+    await office.close()
+
+
+@virtual_time
+async def test_a_full_mailbox_and_a_target_that_goes():
+    """What the mailbox has refused fails at once when its device goes without an acknowledgement."""
+    office = await open_office(per_device=1)
+    a, b = office.device("a"), office.device("b", acks=False)
+    await turns()
+    a.send("b", "m1")
+    a.send("b", "m2")
+    await asyncio.sleep(1)
+    b.disconnect()
+    await turns()
+    assert a.outcome("m1") == {"enqueued": ["b"]}
+    assert a.outcome("m2") == {"failed": ["b"]}
     await office.close()
 
 
@@ -555,7 +643,7 @@ async def test_a_failing_mailbox():
     office.mailbox.failing = {"*"}
     a.send("c", "m1")
     a.send("b", "m2")
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(2.3)
     assert a.outcome("m1") == a.outcome("m2") == {"error": ["INTERNAL_ERROR"]}
     assert office.courier.in_memory == 0
     assert office.of(PeerEnqueued) == []
@@ -1034,6 +1122,47 @@ async def test_setting_aside_with_a_failing_mailbox():
     await office.close()
 
 
+@virtual_time
+@pytest.mark.parametrize("comes_back", ["disconnect", "connect"])
+async def test_attempts_outlive_a_session(comes_back):
+    """A message on which its device crashes each time is set aside after ten times, over all its connections."""
+    office = await open_office()
+    a, b = office.device("a"), office.device("b", acks=False, online=False)
+    a.send("b", "poison")
+    await turns()
+    for _ in range(20):
+        if comes_back == "disconnect" and b.session is not None:
+            b.disconnect()  # else the gateway has not noticed
+        b.connect()
+        await asyncio.sleep(1)
+    await turns()
+    assert len(b.messages) == 10
+    assert a.events == [{"type": "peer", "event": "dropped", "to": "b", "count": 1, "reason": "attempts"}]
+    assert await office.waiting("b") == []
+    assert (await office.mailbox.depth()).set_aside == 1
+    assert len(office.courier._attempts) == 0
+    await office.close()
+
+
+@virtual_time
+async def test_attempts_are_of_devices_that_acknowledge():
+    """Without acknowledgements one sending does; a message waits for a link on which TCP takes it, however many."""
+    office = await open_office()
+    a, b = office.device("a"), office.device("b", peer_ack=False, online=False)
+    a.send("b", "m1")
+    await turns()
+    b.stalled = True
+    for _ in range(12):
+        b.connect()
+        await asyncio.sleep(0.1)
+        b.disconnect()
+    b.stalled = False
+    b.connect()
+    await asyncio.sleep(1)
+    assert a.events == [redelivered("b", 1)]
+    await office.close()
+
+
 # --- expiry -----------------------------------------------------------------------------------------------------------
 
 
@@ -1146,6 +1275,70 @@ async def test_expiry_with_a_failing_mailbox():
     office.mailbox.failing = set()
     await asyncio.sleep(1)
     assert a.events == [{"type": "peer", "event": "expired", "to": "b", "count": 1, "reason": "ttl"}]
+    await office.close()
+
+
+@virtual_time
+async def test_a_wave_of_expiry():
+    """More letters than one look takes are taken at once, not five hundred a second, and are told as one."""
+    office = await open_office(changed(burst=2000), per_device=2000)
+    a, c = office.device("a"), office.device("c")
+    for number in range(600):
+        a.send("b", f"m{number}", ttl_ms=500)
+        c.send("b", f"m{number}", ttl_ms=500)
+    await asyncio.sleep(1.1)
+    assert [event["count"] for event in a.events + c.events] == [600, 600]
+    assert sum(one.count for one in office.of(PeerLost)) == 1200
+    assert office.mailbox.calls.count("take_expired") == 3
+    await office.close()
+
+
+# --- a mailbox that fails otherwise -----------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_an_application_s_mailbox_with_a_bug(caplog):
+    """Whatever it raises: messages fail and are not kept in memory, and all goes on when it works again."""
+    office = await open_office()
+    a, _ = office.device("a"), office.device("b", acks=False)
+    a.send("c", "old", ttl_ms=2000)
+    await turns()
+    office.mailbox.error = ZeroDivisionError("a bug")
+    office.mailbox.failing = {"*"}
+    a.send("c", "m1")
+    a.send("b", "m2")
+    await asyncio.sleep(3)
+    assert a.outcome("m1") == a.outcome("m2") == {"error": ["INTERNAL_ERROR"]}
+    assert office.courier.in_memory == 0
+    assert "a bug" in caplog.text
+    c = office.device("c")
+    await asyncio.sleep(1)
+    office.mailbox.failing = set()
+    a.send("d", "m3")
+    await asyncio.sleep(5)
+    assert a.outcome("m3") == {"enqueued": ["d"]}
+    assert a.events == [{"type": "peer", "event": "expired", "to": "c", "count": 1, "reason": "ttl"}]
+    a.send("c", "m4")
+    await turns()
+    assert c.texts == ["m4"]
+    office.mailbox.error = MailboxFailed("disk full")
+    await office.close()
+
+
+@virtual_time
+async def test_settling_in_a_mailbox_with_a_bug():
+    """A delivery that cannot be noted for whatever reason is noted later, and reported."""
+    office = await open_office()
+    a, b = office.device("a"), office.device("b", online=False)
+    a.send("b", "m1")
+    await turns()
+    office.mailbox.error = ZeroDivisionError("a bug")
+    office.mailbox.failing = {"settle"}
+    b.connect()
+    await asyncio.sleep(10)
+    office.mailbox.failing = set()
+    await asyncio.sleep(40)
+    assert a.events == [redelivered("b", 1)]
     await office.close()
 
 
@@ -1384,6 +1577,23 @@ async def test_confirm(acks):
 
 
 @virtual_time
+async def test_confirm_without_an_id():
+    """The receipt names the message as the later event does, though its sender gave it no name; else it does not."""
+    office = await open_office()
+    a, b = office.device("a"), office.device("b", online=False)
+    a.send("b", confirm=True)
+    await turns()
+    b.connect()
+    await turns()
+    (event,) = [event for event in a.events if event["event"] == "delivered"]
+    assert a.receipts[0]["id"] == event["id"] == b.messages[0]["id"]
+    a.send("b")
+    await turns()
+    assert "id" not in a.receipts[1]
+    await office.close()
+
+
+@virtual_time
 async def test_confirm_to_a_sender_that_is_away():
     """Confirmations wait for their sender, each of them."""
     office = await open_office()
@@ -1572,7 +1782,7 @@ async def test_a_summary_for_a_device_that_is_away():
     """It is durable on return, and sent when the device is back, once."""
     office = await open_office()
     a = office.device("a", acks=False, online=False)
-    await office.courier.leave_summary(a.id, SUMMARY)
+    assert await office.courier.send_summary(a.id, SUMMARY)
     assert [one.kind for one in await office.waiting("a")] == ["summary"]
     a.connect()
     await asyncio.sleep(100)
@@ -1588,28 +1798,67 @@ def _plain(message):
 
 
 @virtual_time
-async def test_a_summary_for_a_device_that_is_there():
-    """It is sent at once."""
-    office = await open_office(changed(queue=False))
-    a = office.device("a", peer_ack=False)
+@pytest.mark.parametrize("peer_ack", [False, True])
+async def test_a_summary_for_a_device_that_is_there(peer_ack):
+    """It is sent at once, whatever else waits for the device, and is safe when that has it; the disk is not touched."""
+    office = await open_office(changed(in_flight=1))
+    a, b = office.device("a", peer_ack=peer_ack, acks=peer_ack), office.device("b")
     await turns()
-    await office.courier.leave_summary(a.id, SUMMARY)
+    a.wire.stalled = True
+    for number in range(3):
+        b.send("a", f"m{number}")
+    await asyncio.sleep(3)
+    a.wire.stalled = False
+    office.mailbox.failing = {"*"}
+    sending = asyncio.create_task(office.courier.send_summary(a.id, SUMMARY))
+    await asyncio.sleep(0)
+    *_, frame = a.frames
+    assert ("id" in frame) == peer_ack
+    assert frame == {**_plain(SUMMARY), **({"id": frame["id"]} if peer_ack else {})}
+    assert await sending
+    assert now() <= 3.06
+    office.mailbox.failing = set()
+    await asyncio.sleep(100)
+    assert [one for one in a.frames if one.get("phase") == "summary"] == [frame]
+    await office.close()
+
+
+@virtual_time
+async def test_a_summary_on_a_dead_link():
+    """What the link has not taken in 2 s, or lost, is safe in the mailbox, and is sent when the device is back."""
+    office = await open_office(changed(queue=False))  # which is about messages of devices
+    a, b = office.device("a"), office.device("b", peer_ack=False)
     await turns()
-    assert a.frames == [_plain(SUMMARY)]
+    a.wire.stalled = b.wire.stalled = True
+    sending = [asyncio.create_task(office.courier.send_summary(one.id, SUMMARY)) for one in (a, b)]
+    await asyncio.sleep(1)
+    b.disconnect()
+    assert await sending[1]
+    assert now() == 1
+    assert await sending[0]
+    assert now() == 2
+    a.disconnect()
+    for device in (a, b):
+        device.connect()
+        await asyncio.sleep(1)
+        assert [one["phase"] for one in device.frames] == ["summary"]
+        assert await office.waiting(device.id) == []
     await office.close()
 
 
 @virtual_time
 async def test_a_summary_that_cannot_be_kept():
-    """It raises, so that the meeting can leave it again."""
+    """It is not safe, so that the meeting can send it again."""
     office = await open_office()
     office.mailbox.failing = {"store"}
-    with pytest.raises(MailboxFailed):
-        await office.courier.leave_summary(DeviceId("a"), SUMMARY)
+    assert not await office.courier.send_summary(DeviceId("a"), SUMMARY)
     office.mailbox.failing = set()
     office.mailbox.inner._tally._total = 0
-    with pytest.raises(MailboxFailed):
-        await office.courier.leave_summary(DeviceId("a"), SUMMARY)
+    assert not await office.courier.send_summary(DeviceId("a"), SUMMARY)
+    a = office.device("a", acks=False)
+    a.wire.stalled = True
+    assert not await office.courier.send_summary(a.id, SUMMARY)
+    assert now() == 4  # 2 s for its TCP, and as long again since the mailbox had no room
     await office.close()
 
 

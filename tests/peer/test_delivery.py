@@ -10,6 +10,7 @@ from gateway.config import PeerConfig
 from gateway.device.session import Session
 from gateway.identity import DeviceId
 from gateway.observe.events import Observers, PeerRetried
+from gateway.peer.attempts import Attempts
 from gateway.peer.delivery import Delivery
 from gateway.peer.flight import Flight, Keeping
 from gateway.peer.mailbox import Letter
@@ -38,7 +39,13 @@ class Desk:
         self.channel = self.new_channel(peer_ack=peer_ack)
         self.session = Session(B, self.channel, self.observers, 0.0)
         self.everywhere: dict[str, int] = {}
-        self.delivery = Delivery(self.session, config or PeerConfig(), self, self.everywhere)
+        self.attempts = Attempts()
+        self.config = config or PeerConfig()
+        self.delivery = self.new_delivery()
+
+    def new_delivery(self) -> Delivery:
+        """Begin a session."""
+        return Delivery(self.session, self.config, self, self.everywhere, self.attempts)
 
     # --- as a device ---
 
@@ -432,3 +439,63 @@ async def test_reports(delivered):
     assert reports == [(1 if delivered == 2 else 3, "report to aa", [str(delivered)])]
     assert len(timers()) == (0 if delivered == 2 else 1)
     desk.delivery.end()
+
+
+@virtual_time
+async def test_refused():
+    """What the mailbox refuses stays in flight for two seconds, in which it may be confirmed; then it is late again."""
+    desk = Desk()
+    desk.send("m1", "m2")
+    await asyncio.sleep(0.3)
+    assert all(desk.delivery.refused(desk.flights[one]) for one in ("m1", "m2"))
+    desk.delivery.acknowledge("m1")
+    await asyncio.sleep(1.9)
+    assert desk.delivery.refused(desk.flights["m2"])  # asked in between: that is no more time
+    await asyncio.sleep(0.5)
+    assert desk.told == [(0.25, "late", ["m1", "m2"]), (0.3, "ack", ["m1"]), (2.3, "late", ["m2"])]
+    assert not desk.delivery.refused(desk.flights["m2"])
+    desk.delivery.end()
+
+
+@virtual_time
+async def test_refused_without_a_device():
+    """What is not in flight, or not any more, has nobody to wait for."""
+    desk = Desk()
+    desk.send("m1")
+    desk.delivery.end()
+    assert not desk.delivery.refused(desk.flights["m1"])
+    assert timers() == []
+
+
+@virtual_time
+async def test_attempts_of_earlier_sessions_count():
+    """A message that was sent ten times, in whichever session, is given up instead of being sent once more."""
+    desk = Desk()
+    for _ in range(3):
+        desk.send("m1", keeping=Keeping.STORED)
+        await asyncio.sleep(7)  # it is sent at 0, 2 and 6 s
+        desk.delivery.end()
+        desk.delivery = desk.new_delivery()
+    desk.send("m1", keeping=Keeping.STORED)
+    assert desk.got == ["m1"] * 10
+    desk.delivery.end()
+    desk.delivery = desk.new_delivery()
+    desk.send("m1", keeping=Keeping.STORED)
+    assert desk.got == ["m1"] * 10
+    assert desk.told == [(21, "given up", ["m1"])]
+    assert len(desk.attempts) == len(desk.delivery) == 0
+    desk.delivery.end()
+
+
+@virtual_time
+async def test_attempts_end_with_a_confirmation():
+    """A message that was confirmed in the end leaves no count behind."""
+    desk = Desk()
+    desk.send("m1", keeping=Keeping.STORED)
+    desk.delivery.end()
+    assert len(desk.attempts) == 1
+    desk.delivery = desk.new_delivery()
+    desk.send("m1", keeping=Keeping.STORED)
+    desk.delivery.acknowledge("m1")
+    desk.delivery.end()
+    assert len(desk.attempts) == 0

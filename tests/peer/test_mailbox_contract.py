@@ -41,7 +41,7 @@ async def test_letter_comes_back_as_it_was(mailbox: Mailbox) -> None:
 
     assert await mailbox.store([sent, summary]) == [Stored.STORED, Stored.STORED]
 
-    assert [kept for _, kept in await mailbox.waiting(A, 10)] == [sent, summary]
+    assert await mailbox.waiting(A, 10) == [sent, summary]
 
 
 async def test_letters_come_back_in_order_of_storing(mailbox: Mailbox) -> None:
@@ -64,7 +64,7 @@ async def test_calls_of_one_turn_keep_their_order(mailbox: Mailbox) -> None:
     )
 
     assert answers[0] == [Stored.STORED]
-    assert [kept.id for _, kept in answers[1]] == ["1"]
+    assert [kept.id for kept in answers[1]] == ["1"]
     assert answers[2] == 1
     assert answers[3] == []
     assert answers[4] == [Stored.SETTLED, Stored.STORED]
@@ -76,7 +76,7 @@ async def test_letter_of_the_same_name_is_a_duplicate(mailbox: Mailbox) -> None:
 
     assert await mailbox.store([first, second]) == [Stored.STORED, Stored.DUPLICATE]
     assert await mailbox.store([second]) == [Stored.DUPLICATE]
-    assert [kept for _, kept in await mailbox.waiting(A, 10)] == [first]
+    assert await mailbox.waiting(A, 10) == [first]
 
 
 async def test_expired_letter_is_a_duplicate_until_it_is_taken(mailbox: Mailbox, clock: Clock) -> None:
@@ -196,30 +196,14 @@ async def test_event_is_not_stored_as_letter(mailbox: Mailbox, kind: str) -> Non
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-async def test_waiting_pages_by_position(mailbox: Mailbox) -> None:
-    """A reader takes pages after the last position it has seen; positions grow over all devices."""
+async def test_waiting_returns_the_oldest(mailbox: Mailbox) -> None:
+    """As many as are asked for of one recipient, in the order in which they were stored."""
     await mailbox.store([letter("1"), letter("x", to=C), letter("2"), letter("3")])
 
-    first = await mailbox.waiting(A, 2)
-    rest = await mailbox.waiting(A, 2, after=first[-1][0])
-
-    assert [kept.id for _, kept in first + rest] == ["1", "2", "3"]
-    positions = [position for position, _ in first + rest]
-    assert positions == sorted(set(positions))
-    assert positions[0] > 0, "a first page begins after 0"
-    assert await mailbox.waiting(A, 2, after=rest[-1][0]) == []
+    assert [kept.id for kept in await mailbox.waiting(A, 2)] == ["1", "2"]
+    assert [kept.id for kept in await mailbox.waiting(A, 10)] == ["1", "2", "3"]
     assert await mailbox.waiting(A, 0) == []
     assert await mailbox.waiting(DeviceId("unknown"), 10) == []
-
-
-async def test_positions_are_never_reused(mailbox: Mailbox) -> None:
-    """After the last letter is gone, the next one still has a higher position."""
-    await mailbox.store([letter("1")])
-    ((position, _),) = await mailbox.waiting(A, 1)
-    await mailbox.purge(A)
-    await mailbox.store([letter("1")])
-
-    assert [kept.id for _, kept in await mailbox.waiting(A, 1, after=position)] == ["1"]
 
 
 async def test_expired_letters_are_not_returned(mailbox: Mailbox, clock: Clock) -> None:
@@ -230,7 +214,7 @@ async def test_expired_letters_are_not_returned(mailbox: Mailbox, clock: Clock) 
     clock.now += 0.1
 
     assert await ids(mailbox) == ["2"]
-    assert [kept.id for _, kept in await mailbox.waiting(A, 1)] == ["2"], "the limit counts what is returned"
+    assert [kept.id for kept in await mailbox.waiting(A, 1)] == ["2"], "the limit counts what is returned"
 
 
 # --- settling -----------------------------------------------------------------------------------------------------
@@ -314,14 +298,12 @@ async def test_events_merge_by_adding_counts(mailbox: Mailbox) -> None:
     """Same recipient, kind, about and reason: one event, with the new id and place and the counts added."""
     await mailbox.add_event(event("e1", count=2, life=10))
     await mailbox.store([letter("1")])
-    ((first, _), _) = await mailbox.waiting(A, 10)
     await mailbox.add_event(event("e2", count=3, life=20))
     await mailbox.add_event(event("e3", count=4, life=30))
 
-    (_, one), (position, merged) = await mailbox.waiting(A, 10, after=first)
+    one, merged = await mailbox.waiting(A, 10)
     assert one.id == "1"
     assert merged == event("e3", count=9, life=30)
-    assert position > first
     assert await mailbox.settle(A, [("", "e1"), ("", "e2")]) == 0
     assert await mailbox.settle(A, [("", "e3")]) == 1
 
@@ -341,7 +323,7 @@ async def test_different_events_do_not_merge(mailbox: Mailbox, other: Letter) ->
     await mailbox.add_event(event("e1"))
     await mailbox.add_event(other)
 
-    kept = [kept for device in (A, C) for _, kept in await mailbox.waiting(device, 10)]
+    kept = [kept for device in (A, C) for kept in await mailbox.waiting(device, 10)]
     assert kept == [event("e1"), other]
 
 
@@ -355,14 +337,14 @@ async def test_event_does_not_merge_into_what_waits_no_longer(mailbox: Mailbox, 
     clock.now += 1
     await mailbox.add_event(event("new", count=5))
 
-    assert [kept for _, kept in await mailbox.waiting(A, 10)] == [event("new", count=5)]
+    assert await mailbox.waiting(A, 10) == [event("new", count=5)]
 
 
 async def test_event_with_a_known_id_changes_nothing(mailbox: Mailbox, clock: Clock) -> None:
     """A repeated call does not count twice, whatever became of the event, until its name is forgotten."""
     await mailbox.add_event(event("e", count=2))
     await mailbox.add_event(event("e", count=2))
-    assert [kept.count for _, kept in await mailbox.waiting(A, 10)] == [2]
+    assert [kept.count for kept in await mailbox.waiting(A, 10)] == [2]
     await mailbox.set_aside(A, "", "e")
     await mailbox.add_event(event("e", count=2))
     assert await ids(mailbox) == []
@@ -480,7 +462,7 @@ async def test_notice_of_setting_aside_is_kept_with_it(mailbox: Mailbox) -> None
 
     assert await mailbox.set_aside(A, B, "1", notice)
     assert not await mailbox.set_aside(A, B, "1", event("e3", to=B, kind="dropped", about=A, reason="attempts"))
-    assert [(kept.id, kept.count) for _, kept in await mailbox.waiting(B, 10)] == [("e2", 2)]
+    assert [(kept.id, kept.count) for kept in await mailbox.waiting(B, 10)] == [("e2", 2)]
 
 
 # --- expiry -------------------------------------------------------------------------------------------------------
@@ -510,7 +492,7 @@ async def test_notices_of_expiry_are_kept_with_it(mailbox: Mailbox, clock: Clock
         return event(f"about {lost.id}", to=B, kind="expired", about=lost.recipient, reason="ttl", now=clock.now)
 
     assert len(await mailbox.take_expired(10, notice)) == 3
-    assert [kept for _, kept in await mailbox.waiting(B, 10)] == [
+    assert await mailbox.waiting(B, 10) == [
         event("about 2", to=B, kind="expired", about=A, count=2, reason="ttl", now=clock.now)
     ]
     assert await ids(mailbox, C) == []

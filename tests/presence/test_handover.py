@@ -15,6 +15,7 @@ import pytest
 from gateway.config import Config, HandoverConfig
 from gateway.identity import DeviceId
 from gateway.observe.events import (
+    AudioFrameDropped,
     ConnectionClosed,
     HandoverBegan,
     HandoverEnded,
@@ -25,7 +26,7 @@ from gateway.observe.events import (
 )
 from gateway.protocol.close_codes import CloseCode
 from gateway.protocol.messages import HANDOVER_NOTICE, encode
-from tests.raw_peer import CLOSE, PING, PONG, TEXT, frame
+from tests.raw_peer import BINARY, CLOSE, PING, PONG, TEXT, frame
 from tests.simulated import IN_MEMORY, House, Peer, simulated, turns
 from tests.virtual_time import timers, virtual_time
 
@@ -115,19 +116,46 @@ async def test_one_with_a_full_buffer():
         assert house.records.of(HandoverBegan)[0].told is False
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.29, True), (0.31, False), (1.0, False)])
+def test_one_that_reads_again(seconds: float, told: bool):
+    """A peer whose buffer was full gets the notice if it reads again within 0.3 s; after that only what was written."""
+
+    @virtual_time
+    async def reads_again() -> None:
+        async with simulated() as house:
+            old = await house.device("aa")
+            await fill(house, old)
+            session = house.gateway.registry.get(AA)
+            assert session is not None
+            session.send_json({"type": "custom", "payload": "waits"})
+            await house.device("aa")
+            assert house.records.of(HandoverBegan) == []
+            await asyncio.sleep(seconds)
+            old.read_again()
+            await old.gone()
+
+            assert (NOTICE in old.messages) is told
+            assert old.messages[-1] == (NOTICE if told else {"type": "custom", "payload": {"text": "x" * 1000}})
+            assert old.close_code == 4001
+            assert [one.told for one in house.records.of(HandoverBegan)] == [told]
+
+    reads_again()
+
+
 @virtual_time
-async def test_one_that_reads_again():
-    """A peer whose buffer was full, and that reads again within the window, gets the notice behind what waited."""
+async def test_one_that_goes_before_it_is_told():
+    """A peer that does not read and is gone within 0.3 s was not told; the handover began and ended all the same."""
     async with simulated() as house:
         old = await house.device("aa")
         await fill(house, old)
         await house.device("aa")
-        await asyncio.sleep(1)
-        old.read_again()
-        await old.gone()
+        await asyncio.sleep(0.1)
+        old.abort()
+        await turns()
 
-        assert old.messages[-1] == NOTICE
-        assert old.close_code == 4001
+        ends = [one for one in house.records.all if type(one) in (HandoverBegan, HandoverEnded)]
+        assert [type(one) for one in ends] == [HandoverBegan, HandoverEnded]
+        assert (ends[0].told, ends[1].seconds) == (False, approximately(0.1))
 
 
 @virtual_time
@@ -166,14 +194,33 @@ async def test_one_that_was_closing_already():
 async def test_one_that_is_closed_late_in_the_window():
     """A Close for another reason, late in the window, does not lengthen it: the abort comes after 1.8 s."""
     async with simulated() as house:
-        old = await house.device("aa")
+        old = await house.device("aa", ends=False)
         await house.device("aa")
         await asyncio.sleep(1.45)
-        for _ in range(30):
-            old.say("not json")  # more than 20 errors in 10 s: 1008, with a second to answer
+        old.say(b'{"type":"\xff"}')  # 1007, with a second to answer
 
         assert await old.gone() == approximately(1.8)
-        assert old.close_code == 1008
+        assert old.close_code == 1007
+
+
+@virtual_time
+async def test_one_that_talks_nonsense():
+    """However much of it: in the window it is dropped and counted, so that the older peer keeps its time."""
+    async with simulated() as house:
+        old = await house.device("aa", Protocol_Version="3")
+        new = await house.device("aa")
+        for _ in range(30):
+            old.say("not json")
+            old.say({"type": "nobody knows"})
+            old.send(frame(BINARY, b"no frame of version 3"))
+        await old.gone()
+
+        assert old.gone_at == approximately(1.8)
+        assert old.close_code == 4001
+        assert len(house.records.of(AudioFrameDropped)) == 30
+        assert len(house.records.of(RetiredFrameDropped)) == 60
+        assert house.records.of(MessageRejected) == []
+        assert (new.gone_at, new.of("error")) == (None, [])
 
 
 # --- what passes in the window --------------------------------------------------------------------------------------
@@ -201,8 +248,8 @@ async def test_nothing_but_notice_and_close():
         assert [found.opcode for _, found in old.frames[before:]] == [CLOSE]
         assert [message["type"] for message in new.messages] == ["hello", "custom", "error"]
         assert house.records.of(PongSent) == house.records.of(PingLimited) == []
-        assert len(house.records.of(RetiredFrameDropped)) == 3
-        assert [one.code for one in house.records.of(MessageRejected)] == ["BAD_JSON", "BUSY"]
+        assert len(house.records.of(RetiredFrameDropped)) == 4
+        assert [one.code for one in house.records.of(MessageRejected)] == ["BUSY"]
         assert not old.times(PONG)
 
 
@@ -327,6 +374,23 @@ def test_shorter_window(window: float):
             assert old.messages[-1] == NOTICE
             assert old.times(CLOSE) == [approximately(window)]
             assert old.gone_at == approximately(window + 0.3)
+
+    shorter()
+
+
+@pytest.mark.parametrize("window", [0.0, 0.2])
+def test_window_shorter_than_the_notice_may_take(window: float):
+    """A peer that does not read has no longer for its notice than the window is."""
+
+    @virtual_time
+    async def shorter() -> None:
+        async with simulated(with_window(window)) as house:
+            old = await house.device("aa")
+            await fill(house, old)
+            await house.device("aa")
+
+            assert await old.gone() == approximately(window + 0.3)
+            assert [one.told for one in house.records.of(HandoverBegan)] == [False]
 
     shorter()
 

@@ -211,22 +211,105 @@ async def test_refused():
         await is_untouched(house, present)
 
 
-# --- the order of arrival -----------------------------------------------------------------------------------------
+@virtual_time
+async def test_a_refusal_names_who_was_refused():
+    """By the id that the request gave, whatever else is wrong with it; by none where it gave none, or a bad one."""
+    auth = AuthConfig(enabled=True, key=KEY, allowed_devices=["aa"])
+    async with simulated(settings(auth=auth)) as house:
+        for given in (
+            {"device": "AA"},
+            {"device": "bb", "Authorization": "x"},
+            {},
+            {"device": "aa", "X_Device_Id": "bb"},
+        ):
+            await house.ask(**given)
+
+        refused = house.records.of(HandshakeRefused)
+        assert [(one.device, one.status) for one in refused] == [("aa", 401), ("bb", 401), ("", 401), ("", 400)]
 
 
 @virtual_time
-async def test_the_last_to_come_alive_owns_the_route():
-    """Of two that are upgraded, the one that speaks last has the route, whichever was upgraded first."""
-    async with simulated() as house:
-        first, second = house.connect("aa"), house.connect("aa")
-        second.say({"type": "hello"})
-        first.say({"type": "hello"})
-        await turns()
-        owner(house).send_json({"type": "custom", "payload": {}})
-        await turns()
+async def test_a_refusal_of_another_client_names_the_device():
+    """Who may not take over is named, too."""
+    async with simulated(settings(auth=AuthConfig(takeover="same_client"))) as house:
+        await house.device("aa", Client_Id="c")
+        await house.ask("aa", Client_Id="d")
 
-        assert [message["type"] for message in first.messages] == ["hello", "custom"]
-        assert [message["type"] for message in second.messages] == ["hello", "system"]
+        assert [(one.device, one.status) for one in house.records.of(HandshakeRefused)] == [("aa", 403)]
+
+
+# --- the order of arrival -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [{"type": "hello"}, {"type": "ping"}, None])
+def test_the_later_accepted_owns_the_route(said: Any):
+    """Of two that are upgraded, the second has the route once it is alive, whatever the first one says, or does not."""
+
+    @virtual_time
+    async def later() -> None:
+        async with simulated() as house:
+            first = house.connect("aa")
+            await asyncio.sleep(0.1)
+            second = await house.device("aa")
+            if said is not None:
+                first.say(said)
+            assert await first.gone() <= 0.1 + 0.3 + 1e-6
+            await asyncio.sleep(1)
+
+            assert (first.close_code, first.messages) == (4001, [])
+            await is_untouched(house, second)
+
+    later()
+
+
+@virtual_time
+async def test_a_silent_one_between_two_that_speak():
+    """A silent connection that was overtaken takes no route from the one that overtook it; only the owner is told."""
+    async with simulated() as house:
+        first = await house.device("aa")
+        silent = house.connect("aa")
+        third = await house.device("aa")
+        await silent.gone()
+        await first.gone()
+
+        assert (silent.close_code, silent.messages) == (4001, [])
+        assert [message["type"] for message in first.messages] == ["hello", "system"]
+        assert [one.replaced for one in house.records.of(DeviceOnline)] == [False, True]
+        assert third.gone_at is None
+        assert house.gateway._admission.connections == 1
+
+
+@virtual_time
+async def test_one_that_comes_after_the_owner_may_take_over():
+    """A silent connection that was accepted after the one that speaks has the route after its half second."""
+    async with simulated() as house:
+        first = house.connect("aa")
+        second = house.connect("aa")
+        first.say({"type": "hello"})
+        await asyncio.sleep(0.6)
+
+        assert [message["type"] for message in first.messages] == ["hello", "system"]
+        assert [one.because for one in house.records.of(DeviceOnline)] == ["hello", "open"]
+        assert second.gone_at is None
+
+
+@pytest.mark.parametrize("how", ["at once", "silent before"])
+def test_resumed(how: str):
+    """The hello answer says that the device was connected, however close its connections follow each other."""
+
+    @virtual_time
+    async def resumed() -> None:
+        async with simulated() as house:
+            first = await house.device("aa")
+            second = house.connect("aa")
+            if how == "silent before":
+                await asyncio.sleep(0.6)
+            second.say({"type": "hello"})
+            await turns()
+
+            assert [peer.of("hello")[0]["gateway"]["resumed"] for peer in (first, second)] == [False, True]
+
+    resumed()
 
 
 @virtual_time

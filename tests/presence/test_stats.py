@@ -90,18 +90,23 @@ async def test_handover_counts_once():
         assert [message["deviceCount"] for message in session.messages] == [1]
 
 
-@virtual_time
-async def test_audience_asked():
-    """By default those are told whose hello asks for it, and those on the seed fork's path; all are counted."""
-    async with running() as stats:
-        asking, fork, stock = FakeSession("asking", stats=True), FakeSession("fork"), FakeSession("stock")
-        fork.channel = FakeChannel()
-        fork.channel.path = "/supie/v1/"
-        for session in (asking, fork, stock):
-            stats.on_online(session)
-        await asyncio.sleep(0.1)
-        assert [len(session.messages) for session in (asking, fork, stock)] == [1, 1, 0]
-        assert asking.messages[0]["deviceCount"] == 3
+@pytest.mark.parametrize("path", ["/supie/v1/", "/supie/v1"])
+def test_audience_asked(path: str):
+    """By default those are told whose hello asks for it, and those on the seed fork's path, as it may be configured."""
+
+    @virtual_time
+    async def asked() -> None:
+        async with running() as stats:
+            asking, fork, stock = FakeSession("asking", stats=True), FakeSession("fork"), FakeSession("stock")
+            fork.channel = FakeChannel()
+            fork.channel.path = path
+            for session in (asking, fork, stock):
+                stats.on_online(session)
+            await asyncio.sleep(0.1)
+            assert [len(session.messages) for session in (asking, fork, stock)] == [1, 1, 0]
+            assert asking.messages[0]["deviceCount"] == 3
+
+    asked()
 
 
 @virtual_time

@@ -19,7 +19,7 @@ def test_it(pytestconfig):
 @pytest.mark.parametrize(
     ("arguments", "settings", "variable", "seconds"),
     [
-        ((), "", "", 5.0),
+        ((), "", "", 10.0),
         ((), "", "2", 2.0),
         ((), 'ws_timeline_seconds = "3"', "2", 3.0),
         (("--ws-timeline-seconds", "4"), 'ws_timeline_seconds = "3"', "2", 4.0),

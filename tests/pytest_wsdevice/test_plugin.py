@@ -55,7 +55,8 @@ def test_prefix(run: Run):
     text = "\n".join(result.outlines)
     ours = text.partition("pytest_wsdevice.fixtures")[2].partition("fixtures defined from")[0]
     names = {line.split(" ")[0] for line in ours.splitlines() if line and line[0].isalpha() and " -- " in line}
-    assert names == {"ws_stage", "ws_timeline", "ws_gateway", "ws_gateways", "ws_devices", "ws_device"}
+    fixtures = "stage", "timeline", "gateway", "gateway_parts", "gateways", "devices", "device"
+    assert names == {f"ws_{name}" for name in fixtures}
 
 
 def test_xdist(pytester: pytest.Pytester, run: Run):

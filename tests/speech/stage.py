@@ -204,7 +204,7 @@ class FakeRecognizer:
         self.ends = frozenset(ends)
         self.begin_error: Exception | None = None
         self.feed_error: Exception | None = None
-        self.finish_error: Exception | None = None
+        self.finish_error: BaseException | None = None
         self.cancel_error: Exception | None = None
         self.hearings: list[FakeHearing] = []
         self.begun: list[tuple[str, AudioParams]] = []
@@ -222,7 +222,7 @@ class FakeRecognizer:
 class FakeSpeaker:
     """Speaks a script: pieces of speech, pauses in seconds, and exceptions to raise."""
 
-    def __init__(self, *script: Spoken | float | Exception, audio: AudioParams | None = None) -> None:
+    def __init__(self, *script: Spoken | float | BaseException, audio: AudioParams | None = None) -> None:
         self.script = script
         self.params = audio
         self.utterances: list[Utterance] = []
@@ -237,7 +237,7 @@ class FakeSpeaker:
         self.utterances.append(utterance)
         try:
             for item in self.script:
-                if isinstance(item, Exception):
+                if isinstance(item, BaseException):
                     raise item
                 if isinstance(item, bytes | Sentence):
                     yield item

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.errors import BadMessage, PoolBusy
 from gateway.observe.events import AudioFrameDropped, DictationEnded, McpReceived, SpeechEnded, TaskFailed
 from gateway.protocol.decoding import parse
+from gateway.protocol.limits import DICTATION_SILENCE
 from gateway.protocol.messages import AudioParams, Listen
-from gateway.speech.dictation import SILENCE
 from gateway.speech.recognizers import LoopbackRecognizer, LoopbackSpeaker, Sentence
 from gateway.speech.speaking import TEXT_CHARACTERS
 from tests.speech.stage import DEVICE, FakeChannel, FakeRecognizer, FakeSpeaker, Stage, packets, turns
@@ -111,19 +111,6 @@ class TestWholeTurn:
         assert stage.busy
         await asyncio.sleep(1.0)
         assert not stage.busy
-        await stage.close()
-
-    @virtual_time
-    async def test_dictation_without_audio_is_not_busy_for_ever(self) -> None:
-        """A device that began to listen and then went silent may be closed as idle."""
-        stage = Stage(FakeRecognizer(), FakeSpeaker())
-        stage.listen("start")
-        await asyncio.sleep(SILENCE - 1)
-        assert stage.busy
-        await asyncio.sleep(2)
-        assert not stage.busy
-        stage.audio(b"a")
-        assert stage.busy
         await stage.close()
 
     @virtual_time
@@ -235,6 +222,107 @@ class TestListen:
             with pytest.raises(BadMessage) as caught:
                 parse({"type": "listen", **fields}, Listen)
             assert caught.value.code == "SCHEMA_INVALID"
+
+
+class TestSilence:
+    """Utterances whose audio has stopped, though nobody has ended them."""
+
+    @pytest.mark.parametrize("said", [[], [b"a", b"b"]], ids=["no audio", "audio before"])
+    def test_is_given_up(self, said: list[bytes]) -> None:
+        """After 30 s without a packet the engine lets go, and the device may be closed as idle; it gets no reply."""
+
+        @virtual_time
+        async def run() -> None:
+            recognizer = FakeRecognizer()
+            stage = Stage(recognizer, FakeSpeaker())
+            await asyncio.sleep(100)
+            stage.listen("start")
+            await asyncio.sleep(1)
+            stage.audio(*said)
+            await asyncio.sleep(DICTATION_SILENCE - 1.1)
+            assert stage.busy
+            await asyncio.sleep(1.2)
+            assert not stage.busy
+            assert stage.dialogue.dictations == 0
+            assert endings(stage) == [(len(said), "silence")]
+            assert [(hearing.cancelled, hearing.finished) for hearing in recognizer.hearings] == [(1, 0)]
+            assert timers() == []
+            stage.listen("stop")
+            await turns()
+            assert stage.channel.said == []
+            await stage.close()
+            assert endings(stage) == [(len(said), "silence")]
+
+        run()
+
+    @virtual_time
+    async def test_audio_moves_it(self) -> None:
+        """A packet now and then, taken or past the longest utterance, keeps it; the stop has it recognized."""
+        stage = Stage(FakeRecognizer(), FakeSpeaker(), utterance_seconds=0.12)
+        stage.listen("start")
+        for packet in packets(5):
+            await asyncio.sleep(DICTATION_SILENCE - 0.1)
+            stage.audio(packet)
+        stage.listen("stop")
+        await turns()
+        assert stage.channel.said[0] == "stt 01"
+        assert endings(stage) == [(2, "stop")]
+        assert drops(stage) == ["too_long"] * 3
+        await stage.close()
+
+    @pytest.mark.parametrize("mode", ["auto", "manual", "realtime"])
+    def test_audio_that_comes_later(self, mode: str) -> None:
+        """A link that was stalled comes back with the device still listening: what it says then is an utterance."""
+
+        @virtual_time
+        async def run() -> None:
+            recognizer = FakeRecognizer()
+            stage = Stage(recognizer, FakeSpeaker())
+            stage.listen("start", mode)
+            stage.audio(b"a")
+            await asyncio.sleep(DICTATION_SILENCE + 1)
+            assert len(recognizer.hearings) == 1
+            stage.audio(b"b", b"c")
+            assert stage.busy
+            stage.listen("stop")
+            await turns()
+            assert stage.channel.said[0] == "stt bc"
+            assert endings(stage) == [(1, "silence"), (2, "stop")]
+            assert drops(stage) == []
+            await stage.close()
+
+        run()
+
+    @virtual_time
+    async def test_behind_an_end_that_the_engine_heard(self) -> None:
+        """What the device streamed until it heard the reply is given up like the rest, once, and nothing is held."""
+        recognizer = FakeRecognizer(ends=[b"."])
+        stage = Stage(recognizer, FakeSpeaker())
+        stage.listen("start", "auto")
+        stage.audio(b"a", b".")
+        await turns()
+        assert len(recognizer.hearings) == 1
+        assert not stage.busy
+        stage.audio(b"b")
+        await asyncio.sleep(10 * DICTATION_SILENCE)
+        assert endings(stage) == [(2, "stop"), (1, "silence")]
+        assert [hearing.cancelled for hearing in recognizer.hearings] == [0, 1]
+        await stage.close()
+        assert len(endings(stage)) == 2
+
+    @virtual_time
+    async def test_engine_that_cannot_begin_again(self) -> None:
+        """One error for the stream that comes later, not one for each of its packets."""
+        recognizer = FakeRecognizer()
+        stage = Stage(recognizer, FakeSpeaker())
+        stage.listen("start", "auto")
+        await asyncio.sleep(DICTATION_SILENCE + 1)
+        recognizer.begin_error = RuntimeError("no room")
+        stage.audio(*packets(5))
+        assert stage.channel.said == ["error INTERNAL_ERROR"]
+        assert endings(stage) == [(0, "silence"), (0, "failed")]
+        assert drops(stage) == ["no_dictation"] * 4
+        await stage.close()
 
 
 class TestDetect:
@@ -537,6 +625,39 @@ class TestHandover:
         await stage.close()
 
     @virtual_time
+    async def test_start_repeated_on_the_newer(self) -> None:
+        """A repeat within 300 ms of the start that joined changes nothing, however long ago the utterance began."""
+        recognizer = FakeRecognizer()
+        stage = Stage(recognizer, FakeSpeaker())
+        stage.listen("start")
+        await asyncio.sleep(5)
+        stage.audio(*packets(10))
+        stage.reconnect()
+        stage.listen("start")
+        await asyncio.sleep(0.29)
+        stage.listen("start")
+        stage.listen("stop")
+        await turns()
+        assert stage.channel.said[0] == "stt 0123456789"
+        assert endings(stage) == [(10, "stop")]
+        await stage.close()
+
+    @virtual_time
+    async def test_start_on_the_newer_asks_for_what_the_engine_had_begun(self) -> None:
+        """An utterance begun behind the engine's end is the device's own once it has said start: its stop counts."""
+        stage = Stage(FakeRecognizer(takes=1.0, ends=[b"."]), FakeSpeaker())
+        stage.listen("start", "realtime")
+        stage.audio(b"a", b".", b"b")
+        new = stage.reconnect()
+        stage.listen("start", "realtime")
+        stage.audio(b"c", channel=new)
+        await asyncio.sleep(0.5)
+        stage.listen("stop")
+        await asyncio.sleep(2)
+        assert "stt bc" in new.said
+        await stage.close()
+
+    @virtual_time
     async def test_later_start_on_the_newer_begins_anew(self) -> None:
         """After it has joined, the newer connection's starts mean what they always mean."""
         recognizer = FakeRecognizer()
@@ -673,7 +794,7 @@ class TestEngineFailures:
     """Engines are foreign code."""
 
     @staticmethod
-    def engine(**errors: Exception) -> FakeRecognizer:
+    def engine(**errors: BaseException) -> FakeRecognizer:
         """A recognizer that raises where it is told to."""
         recognizer = FakeRecognizer()
         for where, error in errors.items():
@@ -701,6 +822,53 @@ class TestEngineFailures:
 
         run()
         assert "no such model" in caplog.text
+
+    @pytest.mark.parametrize("text", [None, 7])
+    def test_recognizer_returns_no_text(self, text: Any) -> None:
+        """What is no text is a failure like any other."""
+
+        @virtual_time
+        async def run() -> None:
+            stage = Stage(recognizer := FakeRecognizer(), FakeSpeaker())
+            stage.listen("start")
+
+            async def finish() -> Any:
+                return text
+
+            recognizer.hearings[0].finish = finish  # type: ignore[method-assign]
+            stage.listen("stop")
+            await turns()
+            assert stage.channel.said == ["error INTERNAL_ERROR"]
+            assert endings(stage) == [(0, "failed")]
+            assert not stage.busy
+            await stage.close()
+
+        run()
+
+    @virtual_time
+    async def test_recognizer_whose_work_was_cancelled(self) -> None:
+        """Not by us: its own task ended before its time, so it has failed, and the device hears so and may go on."""
+        recognizer = self.engine(finish=asyncio.CancelledError())
+        stage = Stage(recognizer, FakeSpeaker())
+        stage.listen("start")
+        stage.audio(b"a")
+        stage.listen("stop")
+        await turns()
+        assert stage.channel.said == ["error INTERNAL_ERROR"]
+        assert endings(stage) == [(1, "failed")]
+        assert recognizer.hearings[0].cancelled == 1
+        assert not stage.busy
+        await stage.close()
+
+    @virtual_time
+    async def test_speaker_whose_work_was_cancelled(self) -> None:
+        """As with the recognizer: the speech is stopped, and the device hears why."""
+        stage = Stage(FakeRecognizer(), FakeSpeaker(b"1", asyncio.CancelledError()))
+        stage.listen("detect", text="talk")
+        await turns()
+        assert stage.channel.said[-2:] == ["tts stop", "error INTERNAL_ERROR"]
+        assert not stage.busy
+        await stage.close()
 
     @pytest.mark.parametrize("where", ["begin", "feed", "finish"])
     def test_engine_without_room(self, where: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -886,7 +1054,7 @@ class DialogueMachine(RuleBasedStateMachine):
         """The device has heard enough."""
         self.do(self.call(self.stage.receive, "abort"))
 
-    @rule(seconds=st.sampled_from([0.0, 0.1, 0.25, 1.0, 5.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.25, 1.0, 5.0, 31.0]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.do(asyncio.sleep(seconds))

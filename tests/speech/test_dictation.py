@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.protocol.messages import AudioParams
-from gateway.speech.dictation import KEPT_BYTES, SILENCE, Dictation
+from gateway.speech.dictation import KEPT_BYTES, Dictation
 from tests.speech.stage import FakeChannel, FakeRecognizer
 
 A, B, C = FakeChannel("A"), FakeChannel("B"), FakeChannel("C")
@@ -16,8 +16,9 @@ A, B, C = FakeChannel("A"), FakeChannel("B"), FakeChannel("C")
 def dictation(channel: Any = A, *, longest: float = 300.0, frame_duration: int = 60, mode: Any = "auto") -> Dictation:
     """An utterance that begins at time 0 on a channel."""
     audio = AudioParams(frame_duration=frame_duration)
-    hearing = FakeRecognizer().begin("device", audio)  # type: ignore[arg-type]
-    return Dictation(hearing, channel, audio, mode, 0.0, longest)
+    running = Dictation(channel, audio, mode, 0.0, longest)
+    running.hearing = FakeRecognizer().begin("device", audio)  # type: ignore[arg-type]
+    return running
 
 
 class TestSources:
@@ -46,9 +47,9 @@ class TestSources:
     def test_start_on_the_newer_cuts_the_older(self) -> None:
         """The newer connection has its microphone in hand: the older stream ends there, the utterance does not."""
         running = dictation(A)
-        running.hear(b"old", 0.0)
+        running.hear(b"old")
         running.moved(B)
-        assert running.taken_over(B, "realtime")
+        assert running.taken_over(B, "realtime", 1.0)
         assert [running.refusal(channel) for channel in (A, B)] == ["cut", None]
         assert running.mode == "realtime"
         assert running.packets == 1
@@ -57,18 +58,18 @@ class TestSources:
         """Only the first start of a connection that took over goes on with the utterance."""
         running = dictation(A)
         running.moved(B)
-        assert running.taken_over(B, "auto")
-        assert not running.taken_over(B, "auto")
+        assert running.taken_over(B, "auto", 1.0)
+        assert not running.taken_over(B, "auto", 2.0)
 
     def test_start_where_it_began_is_not_a_takeover(self) -> None:
         """The connection it began on has taken nothing over."""
-        assert not dictation(A).taken_over(A, "auto")
+        assert not dictation(A).taken_over(A, "auto", 1.0)
 
     def test_handover_after_a_cut(self) -> None:
         """A connection that cut the one before may itself be replaced."""
         running = dictation(A)
         running.moved(B)
-        running.taken_over(B, "auto")
+        running.taken_over(B, "auto", 1.0)
         running.moved(C)
         assert [running.refusal(channel) for channel in (A, B, C)] == ["cut", None, None]
 
@@ -87,6 +88,14 @@ class TestRepeats:
         running.moved(B)
         assert not running.is_repeat(B, 0.0)
 
+    @pytest.mark.parametrize(("now", "repeat"), [(60.0, True), (60.299, True), (60.301, False)])
+    def test_of_a_start_that_took_over(self, now: float, repeat: bool) -> None:
+        """After a takeover it is the start of the newer connection that is repeated."""
+        running = dictation(A)
+        running.moved(B)
+        running.taken_over(B, "auto", 60.0)
+        assert running.is_repeat(B, now) is repeat
+
 
 class TestHearing:
     """What is taken."""
@@ -97,7 +106,7 @@ class TestHearing:
         running = dictation(A, longest=1.0, frame_duration=frame_duration)
         for _ in range(most):
             assert running.refusal(A) is None
-            running.hear(b"packet", 0.0)
+            running.hear(b"packet")
         assert running.refusal(A) == "too_long"
 
     def test_exactly_the_longest_utterance(self) -> None:
@@ -105,14 +114,14 @@ class TestHearing:
         running = dictation(A, longest=300.0)
         for _ in range(5000):
             assert running.refusal(A) is None
-            running.hear(b"packet", 0.0)
+            running.hear(b"packet")
         assert running.refusal(A) == "too_long"
 
     def test_packets_are_kept_for_the_speaker(self) -> None:
         """The speaker is given what was heard, in order, with what it is."""
         running = dictation(A, frame_duration=20)
-        running.hear(b"one", 0.0)
-        running.hear(b"two", 0.0)
+        running.hear(b"one")
+        running.hear(b"two")
         utterance = running.utterance("text")
         assert (utterance.text, utterance.packets) == ("text", (b"one", b"two"))
         assert utterance.audio.frame_duration == 20
@@ -122,7 +131,7 @@ class TestHearing:
         running = dictation(A)
         half = bytes(KEPT_BYTES // 2)
         for packet in (half, half, b"x", b"y"):
-            running.hear(packet, 0.0)
+            running.hear(packet)
         assert running.utterance("text").packets == (half, half)
         assert running.packets == 4
 
@@ -130,12 +139,5 @@ class TestHearing:
         """Once a packet did not fit, a smaller one behind it is not kept either."""
         running = dictation(A)
         for packet in (b"first", bytes(KEPT_BYTES), b"last"):
-            running.hear(packet, 0.0)
+            running.hear(packet)
         assert running.utterance("text").packets == (b"first",)
-
-    def test_alive_while_there_is_audio(self) -> None:
-        """A dictation whose audio has stopped for long does not keep its connection from being idle."""
-        running = dictation(A)
-        running.hear(b"packet", 10.0)
-        assert running.is_alive(10.0 + SILENCE - 0.1)
-        assert not running.is_alive(10.0 + SILENCE)
