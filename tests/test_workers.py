@@ -635,17 +635,21 @@ class TestLoopCloses:
         loop = asyncio.new_event_loop()
         pool.bind(loop)
         futures: list[Future[None]] = []
+        closing = threading.Event()
 
         def storm() -> int:
             while True:
                 try:
-                    futures.append(pool.call_from_thread(quick(), owner))
+                    futures.append(call := pool.call_from_thread(quick(), owner))
                 except LoopNotRunning:
                     return 1
+                if not closing.is_set():
+                    wait([call], 0.1)  # or, on a busy machine, the loop gets no turn for all the calls
 
         async def main() -> None:
             await until(lambda: len(futures) > 50)
             await owner.close(DEADLINE)
+            closing.set()
 
         with ThreadPoolExecutor(2) as executor:
             storms = [executor.submit(storm) for _ in range(2)]
