@@ -63,7 +63,10 @@ async def ws_gateway(ws_stage: Stage | BlockingStage) -> types.Gateway | types.B
 
 @pytest.fixture
 def ws_gateways(ws_stage: Stage | BlockingStage) -> types.Gateways | types.BlockingGateways:
-    """Starts further gateways; takes sections of settings, as the marker does. To be awaited, but in plain tests."""
+    """Starts further gateways; takes sections of settings, as the marker does, and an application's parts.
+
+    To be awaited, but in plain tests.
+    """
     return ws_stage.another_gateway
 
 

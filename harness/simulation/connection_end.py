@@ -134,8 +134,8 @@ class ConnectionEnd:
 
     @property
     def takes_data(self) -> bool:
-        """Whether the socket is open."""
-        return self._open
+        """Whether the socket is open, and the kernel knows of its connection."""
+        return self._open and self.error is None
 
     def opened(self) -> None:
         """The handshake is complete."""

@@ -95,6 +95,21 @@ class TestAnswer:
         assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "7"})
         assert str(caught.value) == r"upgrade refused with 503: later\x07"
 
+    async def test_closed_right_behind_the_answer(self, stubs: Stubs):
+        """It was a 101: the device is in, and finds itself closed."""
+        device = FakeDevice(stubs.url, MAC)
+
+        async def act() -> None:
+            stub = await stubs.next()
+            await stub.read_request()
+            stub.writer.write(stub.switching_protocols() + b"\x88\x02\x03\xe8")
+            stub.writer.close()
+
+        await asyncio.gather(device.connect(SOON), act())
+
+        assert await device.expect_close(SOON) == 1000
+        await device.aclose()
+
     async def test_wrong_key(self, stubs: Stubs):
         """A 101 whose key is wrong is refused, though the firmware would not look."""
         answer = (

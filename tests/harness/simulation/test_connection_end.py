@@ -70,6 +70,20 @@ async def test_broken_once():
 
 
 @simulated
+async def test_nothing_comes_in_once_it_is_broken():
+    """A connection that was given up is no more, even where its process has not noticed: data is answered with RST."""
+    one, other = await pair(near={"paused": True})
+    end_of(one).broken(errno.ETIMEDOUT)
+    other.transport.write(b"hello")
+
+    assert isinstance(await other.lost, ConnectionResetError)
+    assert one.said == []
+    one.transport.resume_reading()
+    assert isinstance(await one.lost, TimeoutError)
+    assert one.said == ["lost TimeoutError"]
+
+
+@simulated
 async def test_reset_behind_fin_is_a_broken_pipe():
     """Linux tells a reset by another number where the peer had closed its side."""
     one, other = await pair(far={"keeps": True})
