@@ -18,7 +18,7 @@ from gateway.observe.counted import COUNTERS, GAUGES, NOT_COUNTED
 from gateway.observe.metrics import Counter, LoopLag, Metrics, reference
 from gateway.protocol.close_codes import CloseCode
 from gateway.tasks import Tasks
-from tests.virtual_time import virtual_time
+from tests.virtual_time import hold, virtual_time
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -320,10 +320,6 @@ def test_broken_gauge_is_reported_once_and_left_out(caplog):
 # --- loop lag -------------------------------------------------------------------------------------------------
 
 
-def _hold_the_loop(seconds: float) -> None:
-    asyncio.get_running_loop()._jump.now += seconds
-
-
 @virtual_time
 async def test_loop_lag_is_the_worst_since_the_last_look():
     """Of several delays the worst is told, once."""
@@ -334,7 +330,7 @@ async def test_loop_lag_is_the_worst_since_the_last_look():
     assert lag.take() == pytest.approx(0, abs=1e-9)
 
     for held in (0.5, 2.0, 1.0):
-        _hold_the_loop(held)
+        hold(held)
         await asyncio.sleep(10)
 
     assert 2.0 >= lag.take() > 1.75

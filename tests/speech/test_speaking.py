@@ -18,7 +18,7 @@ from gateway.protocol.messages import AudioParams
 from gateway.speech.recognizers import Sentence, Spoken, Utterance
 from gateway.speech.speaking import TEXT_CHARACTERS, Pacer, Speech
 from tests.speech.stage import DEVICE, INTERVAL, FakeChannel, FakeSpeaker, now, packets, turns
-from tests.virtual_time import timers, virtual_time
+from tests.virtual_time import hold, timers, virtual_time
 
 JITTER = 0.12  # after the last packet has been heard, before tts stop
 
@@ -159,7 +159,7 @@ class TestPace:
 
         def send_audio(packet: bytes) -> Sent:
             times.append(now())
-            asyncio.get_running_loop()._jump.now += 0.007  # type: ignore[attr-defined]  # the loop was held up
+            hold(0.007)
             return Sent.WRITTEN
 
         channel.send_audio = send_audio  # type: ignore[method-assign]
