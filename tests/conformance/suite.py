@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from xml.etree import ElementTree as ET
 
 CONFORMANCE = "pytest_wsdevice.conformance"
@@ -18,8 +18,28 @@ LONGEST = 300.0
 AT_ONCE = 2
 """Runs at the same time: as many as the cores of the smallest machine that is meant."""
 
-Outcomes: TypeAlias = Mapping[str, str | None]
-"""Of each scenario that ran (``test_file.py::test_name[parameters]``): the text of its failure, None if it passed."""
+Texts: TypeAlias = dict[str, str]
+"""By scenario (``test_file.py::test_name[parameters]``)."""
+
+
+class Outcomes(NamedTuple):
+    """What became of the scenarios of one run.
+
+    Attributes:
+        passed: those that passed.
+        failed: the texts of the failures of those that failed.
+        skipped: the reasons of those that were skipped.
+    """
+
+    passed: set[str]
+    failed: Texts
+    skipped: Texts
+
+    @property
+    def ran(self) -> set[str]:
+        """Those that passed or failed."""
+        return {*self.passed, *self.failed}
+
 
 _WITHOUT = "randomly", "cacheprovider", "anyio", "pytest_embedded", "allure_pytest", "cov", "xdist"
 
@@ -42,17 +62,22 @@ def run_suite(*arguments: str) -> Outcomes:
             check=False,
         )
         assert ended.returncode in {0, 1}, ended.stdout + ended.stderr
-        return dict(_outcomes(ET.parse(report)))
+        return _outcomes(ET.parse(report))
 
 
-def _outcomes(report: ET.ElementTree[ET.Element]) -> Iterable[tuple[str, str | None]]:
+def _outcomes(report: ET.ElementTree[ET.Element]) -> Outcomes:
+    found = Outcomes(set(), {}, {})
     for case in report.iter("testcase"):
-        if case.find("skipped") is None:
-            name = f"{case.attrib['classname'].rpartition('.')[2]}.py::{case.attrib['name']}"
-            bad = [
-                f"{found.get('message')}\n{found.text}" for kind in ("failure", "error") for found in case.iter(kind)
-            ]
-            yield name, "\n".join(bad) or None
+        name = f"{case.attrib['classname'].rpartition('.')[2]}.py::{case.attrib['name']}"
+        bad = [f"{text.get('message')}\n{text.text}" for kind in ("failure", "error") for text in case.iter(kind)]
+        skipped = case.find("skipped")
+        if bad:
+            found.failed[name] = "\n".join(bad)
+        elif skipped is not None:
+            found.skipped[name] = str(skipped.get("message"))
+        else:
+            found.passed.add(name)
+    return found
 
 
 class Runs:
