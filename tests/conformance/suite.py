@@ -1,16 +1,26 @@
-"""Runs of the conformance suite, each in a process of its own, and what became of each scenario."""
+"""Runs of the conformance suite, each in a process of its own, and what became of each scenario.
+
+The processes are forked from one that has imported everything already, which is half of what a run in virtual time
+costs; and their state is in memory where that can be had, since a simulated run waits for nothing but the disk.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 from xml.etree import ElementTree as ET
+
+import pytest
+
+import pytest_wsdevice
+from harness.faulty.twins import SUBJECTS
 
 CONFORMANCE = "pytest_wsdevice.conformance"
 LONGEST = 300.0
@@ -20,6 +30,14 @@ AT_ONCE = 2
 
 Texts: TypeAlias = dict[str, str]
 """By scenario (``test_file.py::test_name[parameters]``)."""
+
+_MEMORY = Path("/dev/shm")
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(
+    ["pytest", "pytest_asyncio", "pytest_wsdevice.stage", *(f"harness.faulty.{subject}" for subject in SUBJECTS)]
+)
+# the scenarios are compiled once, not once a run, also where no bytecode is to be left beside the sources
+_BYTECODE = TemporaryDirectory(prefix="wsdevice-bytecode-")
 
 
 class Outcomes(NamedTuple):
@@ -41,28 +59,48 @@ class Outcomes(NamedTuple):
         return {*self.passed, *self.failed}
 
 
-_WITHOUT = "randomly", "cacheprovider", "anyio", "pytest_embedded", "allure_pytest", "cov", "xdist"
-
-
-def run_suite(*arguments: str) -> Outcomes:
-    """Run the suite as a user would, with a configuration that has nothing in it."""
-    with TemporaryDirectory(prefix="wsdevice-conformance-") as directory:
-        report = Path(directory, "report.xml")
+def run_suite(*arguments: str, files: Sequence[str] = ()) -> Outcomes:
+    """Run the suite, or some of its files, as a user would, with a configuration that has nothing in it."""
+    names = [f"{CONFORMANCE}.{file.removesuffix('.py')}" for file in files] or [CONFORMANCE]
+    with TemporaryDirectory(prefix="wsdevice-conformance-", dir=_MEMORY if _MEMORY.is_dir() else None) as directory:
         Path(directory, "pytest.toml").write_text('[pytest]\nasyncio_default_fixture_loop_scope = "function"\n')
-        without = [part for name in _WITHOUT for part in ("-p", f"no:{name}")]
-        command = [sys.executable, "-m", "pytest", "--pyargs", CONFORMANCE, "-q", f"--junitxml={report}", *without]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-        ended = subprocess.run(
-            [*command, "-c", "pytest.toml", "--rootdir", ".", f"--basetemp={directory}/tmp", *arguments],
-            cwd=directory,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-        assert ended.returncode in {0, 1}, ended.stdout + ended.stderr
-        return _outcomes(ET.parse(report))
+        process = _FORKING.Process(target=_run, args=(directory, _BYTECODE.name, ["--pyargs", *names, *arguments]))
+        process.start()
+        process.join(LONGEST)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        said = Path(directory, "output").read_text()
+        assert process.exitcode in {0, 1}, f"{process.exitcode}: {said}"
+        return _outcomes(ET.parse(Path(directory, "report.xml")))
+
+
+def _run(directory: str, bytecode: str, arguments: list[str]) -> None:
+    """Run pytest in this process, which has nothing else to do; its exit code is the process's."""
+    os.chdir(directory)
+    sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode
+    for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_"))]:
+        del os.environ[name]  # of the run that this one is a part of
+    others = (
+        "randomly",
+        "cacheprovider",
+        "anyio",
+        "pytest_embedded",
+        "allure_pytest",
+        "cov",
+        "xdist",
+        "hypothesispytest",
+    )
+    without = [part for name in others for part in ("-p", f"no:{name}")]
+    # below the suite's own folder all scenarios have the names of their files, however few of them run
+    root = str(Path(pytest_wsdevice.__file__).parent / "conformance")
+    own = ["-q", "-c", "pytest.toml", "--rootdir", root, "--basetemp", "state", "--junitxml", "report.xml"]
+    with Path("output").open("w") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            code = pytest.main([*arguments, *own, *without])
+    sys.exit(int(code))
 
 
 def _outcomes(report: ET.ElementTree[ET.Element]) -> Outcomes:
@@ -80,14 +118,21 @@ def _outcomes(report: ET.ElementTree[ET.Element]) -> Outcomes:
     return found
 
 
+class Asked(NamedTuple):
+    """One run that is wanted: arguments, and files of the suite (all where there are none)."""
+
+    arguments: tuple[str, ...]
+    files: tuple[str, ...] = ()
+
+
 class Runs:
-    """Runs of the suite with a defect each, some at once: those that will be asked for are begun before they are.
+    """Runs of the suite, some at once: those that will be asked for are begun before they are.
 
     Args:
-        wanted: arguments of the runs, by their names, in the order in which they are begun.
+        wanted: the runs, by their names, in the order in which they are begun.
     """
 
-    def __init__(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, wanted: Mapping[str, Asked]) -> None:
         self._wanted = wanted
         self._pool = ThreadPoolExecutor(AT_ONCE)
         # a worker of xdist is asked for a part of them, nobody knows which
@@ -105,4 +150,5 @@ class Runs:
         self._pool.shutdown(cancel_futures=True)
 
     def _begin(self, name: str) -> Future[Outcomes]:
-        return self._pool.submit(run_suite, *self._wanted[name])
+        asked = self._wanted[name]
+        return self._pool.submit(run_suite, *asked.arguments, files=asked.files)

@@ -5,25 +5,36 @@ And each scenario finds one: a check that nothing makes fail is none.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 
 import pytest
 
 from harness.errors import Misuse
-from harness.faulty.twins import by_subject, twin, twins
-from tests.conformance.suite import LONGEST, Runs
+from harness.faulty.twins import Twin, by_subject, twin, twins
+from tests.conformance.suite import LONGEST, Asked, Runs
 from tests.docs.test_generated_in_docs import scenarios
 
 TWINS = twins()
+EVERYWHERE = os.environ.get("WSDEVICE_TEST_TWINS") == "all"
+"""Look for each twin in the whole suite, which takes minutes; else in the files whose scenarios are to find it."""
+
+
+def asked_of(one: Twin) -> Asked:
+    """The run that is to find a twin."""
+    arguments = "--ws-faulty", one.name, "--ws-network", one.network
+    # over sockets the whole suite would take most of a minute for each
+    everywhere = EVERYWHERE and one.network == "sim"
+    return Asked(arguments, () if everywhere else tuple(sorted({name.partition("::")[0] for name in one.found_by})))
 
 
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     """The suite on each twin that this run looks at."""
-    asked = {item.callspec.params["name"] for item in request.session.items if item.function is test_twin_is_found}
-    wanted = {name: ("--ws-faulty", name, "--ws-network", one.network) for name, one in TWINS.items() if name in asked}
-    begun = Runs(wanted)
+    found = [item for item in request.session.items if getattr(item, "originalname", "") == test_twin_is_found.__name__]
+    names = [item.callspec.params["name"] for item in found if isinstance(item, pytest.Function)]
+    begun = Runs({name: asked_of(TWINS[name]) for name in names})
     yield begun
     begun.close()
 
