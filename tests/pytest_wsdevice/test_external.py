@@ -61,7 +61,7 @@ def test_external(run: Run, elsewhere: BlockingGateway, tmp_path: Path):
     urls = "--ws-gateway-url", elsewhere.url, "--ws-gateway-http-url", elsewhere.http_url
     test = TEST.replace("URL", elsewhere.url).replace("HTTP", elsewhere.http_url)
 
-    result = run(test, *urls, "--ws-gateway-config", str(config), "-rs")
+    result = run(test, *urls, f"--ws-gateway-config={config}", "-rs")
 
     result.assert_outcomes(passed=3, skipped=2)
     result.stdout.fnmatch_lines(
@@ -79,7 +79,7 @@ def test_unknown_view(run: Run, elsewhere: BlockingGateway, tmp_path: Path):
     config.write_text(f'[auth]\nenabled = true\nkey = "{KEY}"\n')
     test = "def test_it(ws_device):\n    ws_device.link\n"
 
-    result = run(test, "--ws-gateway-url", elsewhere.url, "--ws-gateway-config", str(config))
+    result = run(test, "--ws-gateway-url", elsewhere.url, f"--ws-gateway-config={config}")
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*Misuse: expected a gateway that tells what it knows of device*"])

@@ -76,7 +76,7 @@ def test_it(pytestconfig):
     config = tmp_path / "gateway.toml"
     config.write_text("[peer]\nburst = 7\n")
 
-    result = run(test.replace("GATEWAY", str(config)), "--ws-artifacts", "left", "--ws-gateway-config", str(config))
+    result = run(test.replace("GATEWAY", str(config)), "--ws-artifacts", "left", f"--ws-gateway-config={config}")
 
     result.assert_outcomes(passed=1)
 
