@@ -50,7 +50,7 @@ def test_readme_configuration(tmp_path):
 
 def test_readme_commands_need_no_activation():
     """Whoever follows the README has the commands in ``.venv``, not on the path."""
-    assert all(re.match(r"python3 -m venv |\.venv/bin/wsdevice |\(umask ", line) for line in commands())
+    assert all(re.match(r"python3 -m venv |\.venv/bin/(wsdevice|pytest) |\(umask ", line) for line in commands())
 
 
 def test_guide_makes_the_same_key():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 MARK = re.compile(r"<!-- (tests/examples/\S+\.py) -->\n(?:\n```python\n(.*?)```\n)?", re.DOTALL)
 
 
@@ -18,7 +19,7 @@ def shown(page: Path) -> str:
     return MARK.sub(block, page.read_text())
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_are_shown_as_they_run(page):
     """Run this file as a program to write them anew."""
     assert page.read_text() == shown(page)
@@ -26,7 +27,7 @@ def test_examples_are_shown_as_they_run(page):
 
 def test_every_example_is_shown():
     """An example that no page shows helps nobody."""
-    pages = "".join(page.read_text() for page in ROOT.glob("docs/**/*.md"))
+    pages = "".join(page.read_text() for page in PAGES)
 
     examples = [f"tests/examples/{path.name}" for path in ROOT.glob("tests/examples/test_*.py")]
     missing = [example for example in examples if example not in pages]
@@ -35,5 +36,5 @@ def test_every_example_is_shown():
 
 
 if __name__ == "__main__":
-    for path in ROOT.glob("docs/**/*.md"):
+    for path in PAGES:
         path.write_text(shown(path))
