@@ -19,7 +19,7 @@ def shown(page: Path) -> str:
     return MARK.sub(block, page.read_text())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples_are_shown_as_they_run(page):
     """Run this file as a program to write them anew."""
     assert page.read_text() == shown(page)
