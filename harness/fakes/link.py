@@ -93,7 +93,7 @@ class Link(asyncio.Protocol):
         if self.vanished:
             return "has vanished"
         if self.close_code is None:
-            return "is open"
+            return "is open" if self.fault is None else f"was given up: {self.fault}"
         return f"ended with {self.close_code} {printable(self.close_reason)}".rstrip()
 
     # --- what a device does with it -----------------------------------------------------------------------------

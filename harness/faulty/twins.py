@@ -17,7 +17,22 @@ import msgspec
 
 from harness.errors import Misuse
 
-SUBJECTS = ("conversations", "handovers", "mail", "snapshots", "process")
+SUBJECTS = (
+    "conversations",
+    "errors",
+    "refusals",
+    "handovers",
+    "heartbeats",
+    "peer_messages",
+    "redelivery",
+    "mail",
+    "snapshots",
+    "sending",
+    "meetings",
+    "process",
+    "threads",
+    "ota",
+)
 """Modules of this package that hold twins."""
 
 
