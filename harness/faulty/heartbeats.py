@@ -244,7 +244,7 @@ def storm_is_never_closed() -> Planted:
 @defect(
     "The first ping over the budget ends the connection.",
     found_by=(_BUDGET, _TOLD_ONCE, _CALM, _CLOSED),
-    message="short burst of pings has cost a device its connection|of excess, 0.3 s expected",
+    message="short burst of pings has cost a device its connection|of excess, 0.2 s expected",
 )
 def first_ping_too_many_ends_the_connection() -> Planted:
     return _instead_of(Beat.DROP_AND_TELL, Beat.CLOSE)

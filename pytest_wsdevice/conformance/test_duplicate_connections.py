@@ -26,9 +26,9 @@ CLOSING = 0.5
 """Seconds from the Close to the end of the socket: gone two seconds after a notice that says one and a half."""
 BUSY = 1.0
 """Seconds by which a busy machine may be late."""
-ABSENT = 0.15
+ABSENT = 0.1
 """Seconds in which what must not come would have come."""
-SOON_OVER = pytest.mark.ws_gateway_config(adapts=True, handover={"window": 0.1})
+SOON_OVER = pytest.mark.ws_gateway_config(adapts=True, handover={"window": 0.05})
 """For scenarios that see the end of a handover."""
 KEY, UNSIGNED = "a key of the conformance suite", "unsigned.1"
 CUT_OFF = "the older connection was ended before its window was over"
@@ -199,7 +199,7 @@ async def test_a_newcomer_with_a_bad_token_does_not_disturb_the_device(
 
 
 @pytest.mark.parametrize("how", ["without a word", "within its hello"])
-@pytest.mark.ws_gateway_config(adapts=True, handshake={"alive_after": 0.2})
+@pytest.mark.ws_gateway_config(adapts=True, handshake={"alive_after": 0.1})
 async def test_a_newcomer_that_dies_before_it_is_alive_does_not_disturb_the_device(
     ws_gateway: Gateway, ws_devices: Devices, how: str
 ) -> None:
@@ -216,7 +216,7 @@ async def test_a_newcomer_that_dies_before_it_is_alive_does_not_disturb_the_devi
     await undisturbed(old, sender, ws_gateway.config.handshake.alive_after + ABSENT, "a newcomer that died at once")
 
 
-@pytest.mark.ws_gateway_config(adapts=True, handshake={"alive_after": 0.2})
+@pytest.mark.ws_gateway_config(adapts=True, handshake={"alive_after": 0.1})
 async def test_a_newer_connection_is_never_replaced_by_an_older_one(ws_gateway: Gateway, ws_devices: Devices) -> None:
     """Who was let in earlier and comes alive later, with its hello or by being open, is late: the newer one stays."""
     sender = await ws_devices("sender")
@@ -380,7 +380,7 @@ async def test_speech_goes_on_on_the_newer_connection(ws_devices: Devices, ws_ti
     )
 
 
-@pytest.mark.ws_gateway_config(adapts=True, handover={"window": 0.2}, stats={"every": 0.1})
+@pytest.mark.ws_gateway_config(adapts=True, handover={"window": 0.1}, stats={"every": 0.1})
 async def test_stats_count_a_device_once_in_the_middle_of_a_handover(ws_gateway: Gateway, ws_devices: Devices) -> None:
     """``deviceCount`` counts devices: for one with two connections it never shows 2."""
     soon = 2 * ws_gateway.config.stats.every + BUSY

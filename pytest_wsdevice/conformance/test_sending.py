@@ -202,7 +202,7 @@ async def test_redelivered_counts_what_has_arrived(ws_gateway: Gateway, ws_devic
     await target.connect()
     target.vanish()  # the gateway takes it for present after a moment, and sends its mail
     with or_else("mail counts as redelivered that a device has never read"):
-        await sender.expect_nothing(told, ws_gateway.config.handshake.alive_after + 0.7)
+        await sender.expect_nothing(told, ws_gateway.config.handshake.alive_after + 0.5)
     await target.go_online()
 
     with or_else("mail is lost of which a first attempt has failed, or its sender was not told"):
