@@ -188,7 +188,7 @@ TOKENS: dict[str, tuple[dict[str, str], int]] = {
     "of another client": ({"Authorization": f"Bearer {GOOD_TOKEN}", "Client_Id": "someone"}, 401),
     "of another device, unknown here": ({"Authorization": f"Bearer {GOOD_TOKEN}", "Device_Id": "other"}, 401),
     "expired": ({"Authorization": "Bearer " + mint(AUTH_KEY, "client", DeviceId(MAC), NOW - 31 * 86400)}, 401),
-    "of the future": ({"Authorization": "Bearer " + mint(AUTH_KEY, "client", DeviceId(MAC), NOW + 600)}, 401),
+    "of the future": ({"Authorization": "Bearer " + mint(AUTH_KEY, "client", DeviceId(MAC), NOW + 86_400)}, 401),
     "of a clock that is a little ahead": (
         {"Authorization": "Bearer " + mint(AUTH_KEY, "client", DeviceId(MAC), NOW + 200)},
         OK,
