@@ -2,8 +2,8 @@
 
 A fleet of devices sends messages to and fro while its members come and go; the gateway is killed with SIGKILL in the
 middle of it and started again on the same state directory, many times over. In the end every message whose receipt
-said ``delivered`` or ``enqueued`` must have reached its target. ``WSDEVICE_CRASH_SEED`` repeats the decisions of a run
-(not its timing), ``WSDEVICE_CRASH_ROUNDS`` is the number of kills.
+said ``delivered`` or ``enqueued`` must have reached its target. ``WSDEVICE_TEST_CRASH_SEED`` repeats the decisions of a
+run (not its timing), ``WSDEVICE_TEST_CRASH_ROUNDS`` is the number of kills.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.process import Running, environment, started
 
-ROUNDS = int(os.environ.get("WSDEVICE_CRASH_ROUNDS", "30"))
-SEED = int(os.environ.get("WSDEVICE_CRASH_SEED") or random.SystemRandom().randrange(10**6))
+ROUNDS = int(os.environ.get("WSDEVICE_TEST_CRASH_ROUNDS", "30"))
+SEED = int(os.environ.get("WSDEVICE_TEST_CRASH_SEED") or random.SystemRandom().randrange(10**6))
 LAST = 20.0  # seconds for all that waits to arrive, in the end
 SETTINGS = {
     "WSDEVICE_PEER_PER_SECOND": "1000",

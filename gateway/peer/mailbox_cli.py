@@ -78,7 +78,7 @@ def purge(path: str, device: DeviceId, *, out: TextIO, err: TextIO) -> int:
         count = _purge(path, device)
     except MailboxFailed as error:
         return _failed(str(error).removesuffix(_ADVICE_FOR_A_GATEWAY), err)
-    print(f"deleted {count} letters of {_cell(device)}", file=out)
+    print(f"deleted {count} letter{'' if count == 1 else 's'} of {_cell(device)}", file=out)
     return 0
 
 
