@@ -58,6 +58,10 @@ class FakeSession:
         """Whether the hello said true to it."""
         return self.features.get(feature) is True
 
+    def is_introduced(self, now: float) -> bool:
+        """It is: what it offers is known from the beginning."""
+        return True
+
     def send_json(self, message: Any) -> Sent:
         """Note a message."""
         frame = encode(message)

@@ -365,6 +365,11 @@ class Channel:
 
     # --- hello and coming alive ---------------------------------------------------------------------------------
 
+    def inherit(self, older: Channel) -> None:
+        """Go by what the device said of itself on its older connection, until it says hello on this one."""
+        if not self._said_hello:
+            self.hello = older.hello
+
     def _hello(self, message: dict[str, Any]) -> None:
         if self._said_hello and self.session is not None:
             self._answer_hello(self.session)  # the same again; what the first one said holds

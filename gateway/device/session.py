@@ -12,6 +12,7 @@ from gateway.device.outbox import Sent
 from gateway.errors import BadMessage, PoolBusy
 from gateway.identity import DeviceId, printable
 from gateway.observe.events import Observers, RetiredFrameDropped, TaskFailed
+from gateway.protocol import limits
 from gateway.protocol.messages import Hello
 from gateway.tasks import Tasks, is_being_cancelled
 
@@ -73,6 +74,14 @@ class Session:
     def offers(self, feature: str) -> bool:
         """Whether the device said ``true`` to a feature in its hello."""
         return self.channel.hello.features.get(feature) is True
+
+    def is_introduced(self, now: float) -> bool:
+        """Whether it is known what the device offers: it has said something, or is one that may never say hello.
+
+        Until then the defaults say nothing of it: one that acknowledges may just not have come to its hello.
+        """
+        channel = self.channel
+        return channel.introduced or now - channel.connection.opened_at >= limits.INTRODUCTION
 
     def send_json(self, message: Any) -> Sent:
         """Send a message (a struct of `gateway.protocol.messages`, an application's own, or a mapping).

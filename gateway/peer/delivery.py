@@ -2,7 +2,8 @@
 
 Two ways to know that a device has a message. A device that acknowledges (hello ``features.peer_ack``) says so itself,
 and is sent a peer message again until it does. For any other device, the gateway looks at the kernel: once the send
-queue of the socket is empty, the device's TCP has taken all that was written. What the gateway itself has to say
+queue of the socket is empty, the device's TCP has taken all that was written; not before the device has said something,
+as one that acknowledges would be taken for one that does not. What the gateway itself has to say
 (events, summaries) may be acknowledged, too, but the kernel's word is enough: a sender that knows only how to
 acknowledge messages must hear of its share once.
 """
@@ -296,7 +297,7 @@ class Delivery:
     def _check_written(self) -> None:
         acknowledges = self.acknowledges
         written = [flight for flight in self._unconfirmed() if flight.sent and not (acknowledges and flight.of_peer)]
-        if not written:
+        if not written or not self.session.is_introduced(self._loop.time()):
             return
         connection = self.session.channel.connection
         unsent = connection.unsent()

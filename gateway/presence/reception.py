@@ -141,6 +141,7 @@ class Reception:
             old = None
         else:
             old = self._registry.switch(session, channel)
+            channel.inherit(old)
         channel.session = session
         channel.state = State.OWNER
         channel.resumes = replaced

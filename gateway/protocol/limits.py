@@ -29,6 +29,7 @@ UNANSWERED = 1000  # sockets beyond the connections allowed, while their request
 UNANSWERED_PER_SITE = 256  # of one address, /64 for IPv6; of 1,000 that come at once behind a NAT, 128 are: 64 a turn
 OPEN_TIMEOUT = 5.0  # from TCP accept to a complete upgrade request
 HELLO_TIMEOUT = 10.0  # the firmware says hello right after 101 and itself waits 10 s for the answer
+INTRODUCTION = 2.5  # from TCP accept: the firmware says hello right behind the 101; mail is to come within 3 s
 ALIVE_AFTER = 0.5  # an open socket counts as alive: the fork's clients may never say hello
 HANDSHAKES_PER_MINUTE = 3000  # from one address: a site of 1,000 devices behind one NAT, three tries each
 TOKEN_LIFE = 30 * 24 * 3600.0  # as the original server

@@ -66,6 +66,7 @@ class FakeChannel:
     def __init__(self, device: FakeDevice, features: dict[str, Any]) -> None:
         self.device = device
         self.hello = Hello(features=features)
+        self.introduced = True
         self.connection = Wire()
         self.retired = False
 

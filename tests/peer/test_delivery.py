@@ -119,6 +119,23 @@ async def test_late():
 
 
 @virtual_time
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_not_written_before_it_has_said_something(speaks: bool):
+    """The kernel is not asked before it is known whether the device acknowledges, or 2.5 s are over."""
+    desk = Desk(peer_ack=False)
+    desk.channel.introduced = False
+    desk.channel.connection.opened_at = 0.0
+    desk.send("m1")
+    await asyncio.sleep(1)
+    assert desk.told == []
+    desk.channel.introduced = speaks
+    await asyncio.sleep(4)
+    (when,) = [when for when, what, _ in desk.told if what == "written"]
+    assert 1.0 <= when <= 1.1 if speaks else when >= 2.5
+    desk.delivery.end()
+
+
+@virtual_time
 async def test_late_in_order():
     """A message is not stored before one that was sent earlier, though it may have to wait less long."""
     desk = Desk(peer_ack=False)

@@ -629,14 +629,40 @@ async def test_a_decision_that_breaks():
 
 @virtual_time
 async def test_hello_features_of_the_present_connection():
-    """What a device offers is what its present connection said; one that said nothing offers nothing."""
+    """What a device offers is what its present connection said; until that says something, what its last one said."""
     async with simulated() as house:
         await house.device("aa", features={"peer_ack": True})
         assert owner(house).offers("peer_ack")
-        house.connect("aa")
+        newer = house.connect("aa")
         await asyncio.sleep(0.6)
+        assert owner(house).offers("peer_ack")
+        newer.say({"type": "hello", "features": {}})
+        await turns()
 
         assert not owner(house).offers("peer_ack")
+
+
+@virtual_time
+@pytest.mark.parametrize("away", [True, False], ids=["mail that waited", "a message that was not acknowledged"])
+async def test_a_connection_that_dies_before_its_hello_loses_no_message(away: bool):
+    """A device that acknowledges is not taken for one that does not, as long as it has not said hello again."""
+    async with simulated() as house:
+        sender = await house.device("bb", features={"peer_ack": True})
+        if away:
+            sender.say({"type": "peer", "to": "aa", "payload": {}, "id": "m1"})
+        else:
+            await house.device("aa", features={"peer_ack": True})
+            sender.say({"type": "peer", "to": "aa", "payload": {}, "id": "m1"})
+        await asyncio.sleep(1)
+        silent = house.connect("aa")
+        await asyncio.sleep(2)
+        silent.cut()
+        await asyncio.sleep(5)
+        again = await house.device("aa", features={"peer_ack": True})
+        await asyncio.sleep(1)
+
+        assert [message["id"] for message in again.of("peer")] == ["m1"]
+        assert [message for message in sender.of("peer") if message.get("event") == "redelivered"] == []
 
 
 @virtual_time
