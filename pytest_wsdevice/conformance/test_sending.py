@@ -200,7 +200,8 @@ async def test_redelivered_counts_what_has_arrived(ws_gateway: Gateway, ws_devic
     told = tells_of("redelivered")
 
     await target.connect()
-    target.vanish()  # the gateway takes it for present after a moment, and sends its mail
+    await target.send({"type": "mode", "state": "end", "mode": "coding"})  # so it is present, and does not acknowledge
+    target.vanish()  # it reads nothing of its mail
     with or_else("mail counts as redelivered that a device has never read"):
         await sender.expect_nothing(told, ws_gateway.config.handshake.alive_after + 0.5)
     await target.go_online()
