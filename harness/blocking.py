@@ -27,8 +27,9 @@ from gateway.config import Config
 from gateway.observe.events import Event
 from harness.device import Body, Capability, Device, LinkView, Message, Settings, Wanted
 from harness.errors import Misuse
-from harness.fakes.device import EXPECT, PATIENCE
+from harness.fakes.device import PATIENCE
 from harness.gateways import GatewayCapability, GatewayUnderTest, OwnGateway
+from harness.receiving import EXPECT
 from harness.timeline import Timeline
 
 T = TypeVar("T")

@@ -43,9 +43,73 @@ class Happened(msgspec.Struct, frozen=True):
     fault: bool = False
 
 
+class ConsoleSaid(msgspec.Struct, frozen=True):
+    """A line that a board printed.
+
+    Attributes:
+        at: loop time.
+        device: what the board is called in reports.
+        text: the line, without colours.
+    """
+
+    at: float
+    device: str
+    text: str
+
+
 Watch: TypeAlias = Callable[[FramePassed | Happened], None]
 """Is shown each record as it happens, in the loop, in order."""
 
 
 def unwatched(_: FramePassed | Happened) -> None:
     """Look at nothing."""
+
+
+class WireOpened(msgspec.Struct, frozen=True):
+    """A device's upgrade was answered with 101, as someone between the device and the gateway saw it.
+
+    Attributes:
+        at: loop time.
+        connection: its number; no other of the same process has it.
+        headers: of the device's request, names in lower case.
+    """
+
+    at: float
+    connection: int
+    headers: dict[str, str]
+
+
+class WireFrame(msgspec.Struct, frozen=True):
+    """One whole message, or one control frame, that went by.
+
+    Attributes:
+        at: loop time.
+        connection: the one of its `WireOpened`.
+        sent: the device sent it.
+        opcode: what it is.
+        payload: its bytes, unmasked.
+    """
+
+    at: float
+    connection: int
+    sent: bool
+    opcode: Opcode
+    payload: bytes
+
+
+class WireClosed(msgspec.Struct, frozen=True):
+    """The connection is gone on one side at least.
+
+    Attributes:
+        at: loop time.
+        connection: the one of its `WireOpened`.
+        why: in words.
+    """
+
+    at: float
+    connection: int
+    why: str
+
+
+WireRecord: TypeAlias = WireOpened | WireFrame | WireClosed
+"""What passes between a device and the gateway, seen from between them."""

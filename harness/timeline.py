@@ -20,9 +20,9 @@ from websockets.frames import Close, Opcode
 
 from gateway.identity import printable
 from gateway.observe.events import Event
-from harness.errors import ExpectationFailed
+from harness.errors import ExpectationFailed, HarnessError
 from harness.exchange import said_in
-from harness.records import FramePassed, Happened
+from harness.records import ConsoleSaid, FramePassed, Happened
 from harness.redaction import Redactor
 
 E = TypeVar("E", bound=Event)
@@ -41,7 +41,7 @@ PAYLOAD_BYTES = 4096
 GATEWAY = "gateway"
 TEST = "test"
 
-Kind: TypeAlias = Literal["frame", "event", "lifecycle", "fault", "note"]
+Kind: TypeAlias = Literal["frame", "event", "lifecycle", "fault", "console", "note"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -50,7 +50,8 @@ class Entry(msgspec.Struct, frozen=True):
     Attributes:
         at: loop time, in seconds.
         kind: ``frame`` between a device and the gateway; ``event`` of the gateway; ``lifecycle`` of a device;
-            ``fault``: done by the test to see what comes of it; ``note`` of the test.
+            ``fault``: done by the test to see what comes of it; ``console``: a line that a board printed; ``note`` of
+            the test.
         source, target: who did it to whom; the target is empty where there is none.
         fact: the record itself, or the text of a note.
     """
@@ -59,7 +60,7 @@ class Entry(msgspec.Struct, frozen=True):
     kind: Kind
     source: str
     target: str
-    fact: FramePassed | Happened | Event | str
+    fact: FramePassed | Happened | ConsoleSaid | Event | str
 
 
 class Timeline:
@@ -80,6 +81,7 @@ class Timeline:
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._names: dict[str, str] = {}
         self._news = asyncio.Event()
+        self._spoilt: HarnessError | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -94,11 +96,13 @@ class Timeline:
         """Call a device by a name where the gateway knows only its id; the first name of an id stays."""
         self._names.setdefault(device_id, name)
 
-    def record(self, record: FramePassed | Happened) -> None:
-        """Take what a device reports; fits ``watch`` of a fake device."""
+    def record(self, record: FramePassed | Happened | ConsoleSaid) -> None:
+        """Take what a device reports; fits ``watch`` of a device."""
         if isinstance(record, FramePassed):
             source, target = (record.device, GATEWAY) if record.sent else (GATEWAY, record.device)
             self._add(Entry(record.at, "frame", source, target, record))
+        elif isinstance(record, ConsoleSaid):
+            self._add(Entry(record.at, "console", record.device, "", record))
         else:
             self._add(Entry(record.at, "fault" if record.fault else "lifecycle", record.device, "", record))
 
@@ -154,9 +158,16 @@ class Timeline:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not holds():
+                    if self._spoilt is not None:
+                        raise self._spoilt
                     self._news.clear()
                     await self._news.wait()
         return bool(holds())
+
+    def spoil(self, error: HarnessError) -> None:
+        """Have everybody who waits for something that has not happened, now or later, get this error: it is over."""
+        self._spoilt = error
+        self._news.set()
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -210,7 +221,7 @@ class Timeline:
         return start + (text if len(text) <= room else text[: room - 3] + "...")
 
 
-def in_words(fact: FramePassed | Happened | Event | str) -> str:
+def in_words(fact: FramePassed | Happened | ConsoleSaid | Event | str) -> str:
     """Say in one line what happened."""
     if isinstance(fact, str):
         return fact
@@ -218,6 +229,8 @@ def in_words(fact: FramePassed | Happened | Event | str) -> str:
         return said_in(fact, PAYLOAD_BYTES)
     if isinstance(fact, Happened):
         return fact.what
+    if isinstance(fact, ConsoleSaid):
+        return f"| {fact.text}"
     facts = {name: value for name, value in msgspec.structs.asdict(fact).items() if name not in {"device", "session"}}
     return " ".join([type(fact).__name__, *(f"{name}={value}" for name, value in facts.items())])
 
@@ -226,11 +239,13 @@ def _has(event: Event, facts: dict[str, Any]) -> bool:
     return all(getattr(event, name) == value for name, value in facts.items())
 
 
-def _facts(fact: FramePassed | Happened | Event | str) -> dict[str, Any]:
+def _facts(fact: FramePassed | Happened | ConsoleSaid | Event | str) -> dict[str, Any]:
     if isinstance(fact, str):
         return {"what": fact}
     if isinstance(fact, Happened):
         return {"what": fact.what}
+    if isinstance(fact, ConsoleSaid):
+        return {"line": fact.text}
     if isinstance(fact, Event):
         return {"event": type(fact).__name__, **msgspec.structs.asdict(fact)}
     return {"opcode": fact.opcode.name.lower(), "bytes": len(fact.payload), **_said(fact)}

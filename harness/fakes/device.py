@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from types import TracebackType
@@ -29,24 +28,28 @@ from typing import Any, Self
 import msgspec
 from websockets.frames import Opcode
 
-from gateway.errors import BadAudioFrame, BadMessage
-from gateway.protocol.audio_frames import pack, unpack
-from gateway.protocol.decoding import decode_object, type_of
+from gateway.protocol.audio_frames import pack
 from gateway.protocol.messages import AudioParams, encode
-from harness.device import CAPABILITIES, Body, Capability, Device, LinkView, Message, Settings, Wanted
-from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected, UpgradeRefused, WorldError
-from harness.fakes.inbox import KEPT, Inbox, in_words
+from harness.device import CAPABILITIES, Body, Capability, Device, LinkView, Message, Settings
+from harness.errors import (
+    ExpectationFailed,
+    FirmwareWouldFail,
+    HarnessError,
+    Misuse,
+    NotConnected,
+    UpgradeRefused,
+    WorldError,
+)
 from harness.fakes.link import Link
+from harness.receiving import EXPECT, Receiving
 from harness.records import FramePassed, Happened, Watch, unwatched
 
 PATIENCE = 10.0
 """Seconds the firmware waits for the answer to its upgrade request, and again for the one to its hello."""
-EXPECT = 5.0
-"""Seconds to wait for a message by default: far more than any answer takes, and not so many that a run hangs."""
 _CUT_WAIT = 1.0  # seconds for a closed socket to be gone: two turns of the loop
 
 
-class FakeDevice(Device):
+class FakeDevice(Receiving, Device):
     """One device; it connects any number of times, one connection after the other.
 
     ``async with`` connects and says hello, and closes everything at the end.
@@ -66,8 +69,6 @@ class FakeDevice(Device):
         view: what the gateway knows of a device, by its id; None where the gateway does not tell.
 
     Attributes:
-        audio: the latest Opus packets that came, at most `KEPT`.
-        session_id: of the last hello answer.
         closed: set while there is no socket: before `connect`, and once a connection has ended.
     """
 
@@ -87,26 +88,22 @@ class FakeDevice(Device):
         watch: Watch = unwatched,
         view: Callable[[str], LinkView] | None = None,
     ) -> None:
+        super().__init__(name or device_id, framing)
         self.body: Body = "fake"
         self.capabilities: frozenset[Capability] = frozenset(CAPABILITIES)
-        self.name = name or device_id
         self.url = url
         self.device_id = device_id
         self.client_id = _client_id_of(device_id) if client_id is None else client_id
         self.token = token
-        self.framing = framing
         self.features = {"mcp": True} if features is None else dict(features)
         self.acks = acks
         self.reads_bytes_per_second = reads_bytes_per_second
         self.headers = dict(headers or {})
         self.has_power = True
-        self.audio: deque[bytes] = deque(maxlen=KEPT)
-        self.session_id = ""
         self.closed = asyncio.Event()
         self.closed.set()
         self._watch = watch
         self._view = view
-        self._inbox = Inbox()
         self._link: Link | None = None
         self._left_behind: list[Link] = []
 
@@ -241,78 +238,7 @@ class FakeDevice(Device):
             raise NotConnected(self.name, self._state())
         return self._link
 
-    # --- receiving ----------------------------------------------------------------------------------------------
-
-    async def expect(self, wanted: Wanted, timeout: float = EXPECT, **fields: Any) -> Message:
-        """Return the first unread message that is wanted, and take it; those before it stay unread.
-
-        At most `KEPT` messages stay unread; past that the oldest is dropped and counted in ``dropped``.
-
-        Args:
-            wanted: the type of the message, or a test of it.
-            timeout: seconds to wait.
-            **fields: what else must stand in the message.
-
-        Raises:
-            ExpectationFailed: it has not come in time, or cannot come any more; shows what did.
-            FirmwareWouldFail: the connection has ended because the gateway sent what no firmware can take.
-        """
-        began = asyncio.get_running_loop().time()
-
-        def look() -> Message | str | None:
-            return self._inbox.take(wanted, fields) or (None if self.close_code is None else self._state())
-
-        found: Message | str | None = await self._inbox.until(look, timeout)
-        if isinstance(found, dict):
-            return found
-        if self._link is not None and self._link.fault is not None:
-            raise self._link.fault
-        seconds = asyncio.get_running_loop().time() - began
-        raise ExpectationFailed(
-            self.name, in_words(wanted, fields), seconds, found or "it had not come", self._inbox.unread
-        )
-
-    async def expect_nothing(self, wanted: Wanted, seconds: float, **fields: Any) -> None:
-        """Wait ``seconds`` and see no such message, unread or new; it ends early, and well, with the connection.
-
-        Raises:
-            ExpectationFailed: one has come.
-        """
-        began = asyncio.get_running_loop().time()
-
-        def look() -> Message | bool | None:
-            return self._inbox.take(wanted, fields) or (None if self.close_code is None else True)
-
-        found: Message | bool | None = await self._inbox.until(look, seconds)
-        if isinstance(found, dict):
-            waited = asyncio.get_running_loop().time() - began
-            what = in_words(wanted, fields)
-            raise ExpectationFailed(self.name, f"no such thing as {what}", waited, "it came", [found])
-
-    async def expect_close(self, timeout: float = EXPECT) -> int:
-        """Wait for a Close frame, or for the end of the socket, and return the close code.
-
-        Raises:
-            ExpectationFailed: neither has come in time.
-        """
-        code = await self._inbox.until(lambda: self.close_code, timeout)
-        if code is None:
-            raise ExpectationFailed(self.name, "a close", timeout, self._state(), self._inbox.unread)
-        return code
-
-    def forget_unread(self) -> None:
-        """Forget the messages that nobody has taken."""
-        self._inbox.clear()
-
-    @property
-    def received(self) -> tuple[Message, ...]:
-        """The latest messages that came, read or not, over all connections, oldest first; at most `KEPT`."""
-        return tuple(self._inbox.received)
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were dropped unread; see `expect`."""
-        return self._inbox.dropped
+    # --- what becomes of its connection ---------------------------------------------------------------------------
 
     @property
     def close_code(self) -> int | None:
@@ -421,37 +347,18 @@ class FakeDevice(Device):
     def _state(self) -> str:
         return "it has not connected" if self._link is None else f"its connection {self._link.state}"
 
+    def _fault(self) -> HarnessError | None:
+        return None if self._link is None else self._link.fault
+
     # --- what the connection tells ------------------------------------------------------------------------------
 
     def _passed(self, frame: FramePassed) -> None:
         self._watch(frame)
         if frame.sent:
             return
-        if frame.opcode is Opcode.TEXT:
-            self._text_received(frame.payload)
-        elif frame.opcode is Opcode.BINARY:
-            self._audio_received(frame.payload)
-        self._inbox.wake()
-
-    def _text_received(self, payload: bytes) -> None:
-        try:
-            message = decode_object(payload)
-            kind = type_of(message)
-        except BadMessage as error:
-            self._crash(f"a text frame of {len(payload)} bytes, {error}")
-            return
-        if kind == "hello" and not isinstance(message.get("transport"), str):
-            self._crash("a hello answer whose transport is no string, which the firmware dereferences")
-            return
-        self._inbox.put(message)
-        if self.acks and _wants_ack(message) and self._link is not None and self._link.is_open:
+        message = self._received(frame.opcode, frame.payload)
+        if self.acks and message is not None and _wants_ack(message) and self._link is not None and self._link.is_open:
             self._link.send(Opcode.TEXT, encode({"type": "peer", "event": "ack", "id": message["id"]}))
-
-    def _audio_received(self, payload: bytes) -> None:
-        try:
-            self.audio.append(unpack(self.framing, payload).payload)
-        except BadAudioFrame as error:
-            self._crash(f"a binary frame that is not of version {self.framing}: {error}")
 
     def _crash(self, sent: str) -> None:
         assert self._link is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 from websockets.frames import Close, Opcode
 
-from gateway.observe.events import DeviceOnline, PongSent
-from harness.errors import ExpectationFailed
-from harness.records import FramePassed, Happened
+from gateway.observe.events import DeviceOffline, DeviceOnline, PongSent
+from harness.errors import ExpectationFailed, FirmwareWouldFail
+from harness.records import ConsoleSaid, FramePassed, Happened
 from harness.simulation.loop import SimulatedLoop, run
 from harness.timeline import KEPT, PAYLOAD_BYTES, SHOWN_ENTRIES, Timeline
 
@@ -188,3 +189,30 @@ async def _questions(loop: SimulatedLoop) -> None:
 def test_questions():
     """Frames and events are found by what they are; an event that does not come is a failure that shows the others."""
     _questions()
+
+
+async def test_who_waits_for_what_will_not_happen_is_told_why():
+    """A crash ends every wait at once, those that begin later too; what has happened is still found."""
+    timeline = Timeline()
+    timeline.event(ONLINE)
+    waiting = asyncio.create_task(timeline.expect_event(DeviceOffline, timeout=20))
+    await asyncio.sleep(0)
+
+    timeline.spoil(FirmwareWouldFail("it crashed"))
+
+    with pytest.raises(FirmwareWouldFail, match="it crashed"):
+        await asyncio.wait_for(waiting, 5)
+    with pytest.raises(FirmwareWouldFail):
+        await timeline.expect_event(DeviceOffline, timeout=20)
+    assert await timeline.expect_event(DeviceOnline)
+
+
+async def test_what_a_board_prints_is_told(tmp_path: Path):
+    """A line of a console is listed behind a bar, and is written as a line."""
+    timeline = Timeline()
+
+    timeline.record(ConsoleSaid(asyncio.get_running_loop().time(), "board", "I (312) main: up"))
+
+    assert "| I (312) main: up" in timeline.listing()
+    (row,) = timeline.rows()
+    assert (row["kind"], row["source"], row["line"]) == ("console", "board", "I (312) main: up")

@@ -14,7 +14,7 @@ from gateway.observe.events import ConnectionClosed, DeviceOffline, HandoverEnde
 from harness.device import LinkView, Settings
 from harness.errors import ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected
 from harness.fakes.device import FakeDevice
-from harness.fakes.inbox import KEPT
+from harness.inbox import KEPT
 from harness.records import FramePassed, Happened
 from tests.harness.fakes.conftest import Watched
 from tests.harness.fakes.stub import SOON, Stubs
@@ -556,3 +556,17 @@ async def test_what_happens_is_shown(gateway: Watched):
         ("cuts its connection: end of TCP, no Close frame", True),
         ("has lost its connection: ended with 1006", False),
     ]
+
+
+async def test_who_waits_for_a_device_of_a_spoilt_test_is_told_why(device: FakeDevice):
+    """What spoils a test (a board that crashed) ends the waits for all its devices at once, and those that follow."""
+    waiting = [asyncio.create_task(wait) for wait in (device.expect("no such", 20), device.expect_close(20))]
+    await asyncio.sleep(0)
+
+    device.spoil(FirmwareWouldFail("the board has crashed"))
+
+    for task in waiting:
+        with pytest.raises(FirmwareWouldFail, match="the board has crashed"):
+            await asyncio.wait_for(task, SOON)
+    with pytest.raises(FirmwareWouldFail):
+        await device.expect_nothing("pong", 20)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.fakes.inbox import KEPT, Inbox, Message, in_words
+from harness.inbox import KEPT, Inbox, Message, in_words
 
 
 def filled(*messages: Message) -> Inbox:
