@@ -1,0 +1,1 @@
+"""One board by its parts: console, reset lines, power, flasher, provisioning, bring-up, crash reports."""
