@@ -1,0 +1,35 @@
+"""Which ports a board was told last: with the same ones again, its settings need not be written again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class FrontPorts(msgspec.Struct, frozen=True):
+    """The ports of a front; 0: any that is free."""
+
+    websocket: int = 0
+    http: int = 0
+
+
+def remembered(directory: Path, board: str) -> FrontPorts:
+    """Return the ports that a board was told last; none if nothing is known, or what is known cannot be read."""
+    try:
+        return msgspec.json.decode(_file(directory, board).read_bytes(), type=FrontPorts)
+    except (OSError, msgspec.DecodeError):
+        return FrontPorts()  # it costs writing 16 KiB
+
+
+def remember(directory: Path, board: str, ports: FrontPorts) -> None:
+    """Keep the ports that a board is told; replaced as a whole, so that a crash leaves the old or the new ones."""
+    file = _file(directory, board)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(ports))
+    new.replace(file)
+
+
+def _file(directory: Path, board: str) -> Path:
+    return directory / f"{board}.front.json"

@@ -1,0 +1,281 @@
+"""A board that this process holds: leased, brought up, and given to one test after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+from harness.bench import capabilities
+from harness.bench.bench_file import NetworkConfig, plain_mac
+from harness.bench.front import Front
+from harness.bench.leases import Lease
+from harness.board.board import Board
+from harness.board.bring_up import StageName
+from harness.board.console_lines import Line
+from harness.board.console_view import ConsoleView
+from harness.board.crash_report import CrashReport
+from harness.board.crash_watch import QUIET
+from harness.board.decoding import decode, in_words
+from harness.board.errors import BoardCrashed
+from harness.board.judging import LOOP, starts
+from harness.board.orders import announced
+from harness.board.power import Power
+from harness.board.provisioning import device_settings
+from harness.device import Body, Capability
+from harness.errors import WorldError
+from harness.firmware.build import Build
+from harness.firmware.chips import chip_named
+from harness.redaction import Redactor
+
+Fresh: TypeAlias = Literal["", "reset", "power", "nvs", "flash"]
+"""How new a board is to a test: as it is; reset; it was without power; provisioned anew; all of its flash written anew.
+"""
+TAKES_ORDERS = 10.0
+"""Seconds from coming online to the line that announces the test console: it is printed right behind."""
+_BEGINS = 1.0  # seconds from what a crash breaks to its first line: a line of the UART, and a busy machine
+_TOLD = 1.0  # seconds beyond the end of a crash, for telling it on
+_LOOK = 0.05  # seconds between two looks whether the gateway has the board
+_TEST_CONSOLE = "test_console"
+
+
+class NotOnline(WorldError):
+    """The gateway has not seen the board."""
+
+
+class HeldBoard:
+    """One board of a bench, from its lease to its release; ``with`` opens its console, and releases it at the end.
+
+    Its calls block; in event loops there is `harness.bench.async_board`.
+
+    Args:
+        lease: of the board; released at the end.
+        front: where it finds gateways.
+        network: of its bench.
+        build: that is to be on it; None: what is on it stays.
+        directory: for its console's log.
+        memory: folder for what was last written to each board.
+
+    Attributes:
+        board: its parts.
+        console: what it has said since it was given to a test.
+        redactor: knows its secrets.
+        build: that is on it; None: it is not known.
+        ordered: it was given orders since it last came up, and does nothing by itself any more.
+        unsettled: a test has left it in a state that another one should not find; `have` resets it.
+        verbs: the orders its firmware takes since it last came up; empty: it has no test console.
+    """
+
+    def __init__(
+        self, lease: Lease, front: Front, network: NetworkConfig, build: Build | None, directory: Path, memory: Path
+    ) -> None:
+        self.config = lease.board
+        self.mac = plain_mac(self.config.mac)
+        self.build = self._first_build = build
+        self.unsettled = self.ordered = False
+        self.redactor = Redactor()
+        self.verbs: frozenset[str] = frozenset()
+        self._lease = lease
+        self._front = front
+        self._allowed = threading.Event()
+        self._told: list[Callable[[BoardCrashed], None]] = []
+        self.board = Board(
+            self.config,
+            build=build,
+            settings=device_settings(network.ssid, network.psk(), ota_url=front.ota_url),
+            await_online=self._await_online,
+            memory=memory,
+            log=directory / f"{self.config.id}.log",
+            redactor=self.redactor,
+            on_crash=self._crashed,
+        )
+        self.console = ConsoleView(self.board.console)
+
+    def __enter__(self) -> Self:
+        """Open the console."""
+        try:
+            self.board.__enter__()
+        except BaseException:
+            self._lease.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the console, and give the board back."""
+        try:
+            self.board.__exit__(kind, error, traceback)
+        finally:
+            self._lease.release()
+
+    # --- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """As in the bench file."""
+        return self.config.id
+
+    @property
+    def power(self) -> Power:
+        """Its supply; `power_off` and `power_on` do more."""
+        return self.board.power
+
+    @property
+    def body(self) -> Body:
+        """What it is made of."""
+        return "virtual" if self.config.virtual else "real"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the rig can do to it."""
+        can: set[Capability] = set()
+        if self.board.power.kind != "none":
+            can.add("power")
+        if self.board.can_reset:
+            can.add("reset")
+        return frozenset(can)
+
+    def fits(self, chip: str | None, caps: Sequence[str]) -> bool:
+        """Whether it is of this kind, and has these capabilities of boards."""
+        right = chip is None or chip_named(chip).name == self.config.chip
+        return right and all(capabilities.has(self.config, cap) for cap in caps)
+
+    def working_on(self, test: str) -> None:
+        """Say what it is for now, for those who wait for it."""
+        self._lease.working_on(test)
+
+    # --- its life -----------------------------------------------------------------------------------------------
+
+    def up(self, stage: StageName = "online", *, fresh: bool = False) -> None:
+        """Have it in a stage; see `Board.up`.
+
+        Raises:
+            BringUpFailed: it cannot be brought there; a failure of before is told again, unless ``fresh``.
+        """
+        was = self.board.bring_up.stage
+        self.board.up(stage, fresh=fresh)
+        if stage == "online" and (fresh or was != "online"):
+            self._learn_orders()
+
+    def reset(self) -> None:
+        """Reset it, and wait until it is online again; the connection it had is left to the gateway."""
+        self._lose_connection()
+        self.board.reset()
+        self.up("online")
+
+    def power_off(self) -> None:
+        """Take its power, so that nobody is told. Idempotent."""
+        self._lose_connection()
+        self.board.power_off()
+
+    def power_on(self) -> None:
+        """Give it power, and wait until it is online again. Idempotent."""
+        self.board.power_on()
+        self.up("online")
+
+    def wake(self) -> None:
+        """Click its BOOT button, which xiaozhi firmware takes for a wake word.
+
+        Raises:
+            NoLines: its port cannot.
+        """
+        self.board.lines.click_boot()
+
+    def have(self, build: Build | None, *, fresh: Fresh = "", ordered: bool = False) -> None:
+        """Have it online with this build, and as new as this; see `Fresh`. None: the build it had at first.
+
+        Args:
+            build: that is to be on it.
+            fresh: how new it is to be.
+            ordered: firmware that awaits orders, and does nothing by itself any more, will do.
+
+        Raises:
+            BringUpFailed: it cannot be.
+        """
+        self.console = ConsoleView(self.board.console)
+        wanted = build or self._first_build
+        if wanted is not None and wanted is not self.build:
+            self.build = wanted
+            self.board.change(build=wanted)
+        if fresh == "flash":
+            self.board.flasher.erase()
+            self.board.bring_up.fell_back("off")
+        elif fresh == "nvs":
+            self.board.bring_up.fell_back("flashed")
+        elif fresh == "power":
+            self.power_off()
+        elif fresh == "reset" or self.unsettled or (self.ordered and not ordered):
+            self._lose_connection()
+            self.board.bring_up.fell_back("provisioned")
+        self.unsettled = False
+        self.up("online")
+
+    def _lose_connection(self) -> None:
+        if self.config.virtual:  # its sockets are those of a process, which the kernel would end with FIN
+            self._front.silence(self.mac)
+
+    def _await_online(self, seconds: float) -> None:
+        began = time.monotonic()
+        while not self._front.online(self.mac):
+            waited = time.monotonic() - began
+            hopeless = self.board.console.state in {"lost", "closed"} or self._starts_again_and_again()
+            if hopeless or waited > seconds:
+                raise NotOnline(f"the gateway has not seen {self.id} ({self.mac}) within {waited:.1f} s")
+            time.sleep(_LOOK)
+
+    def _starts_again_and_again(self) -> bool:
+        return len(starts(self.board.console.lines(self.board.reset_at))) >= LOOP
+
+    def _learn_orders(self) -> None:
+        self.ordered = False
+        self.verbs = frozenset()
+        if _TEST_CONSOLE in self.config.caps:
+            line = self.board.console.expect(_announces, TAKES_ORDERS, since=self.board.reset_at)
+            self.verbs = announced(line.text) or frozenset()
+
+    # --- crashes ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def may_crash(self) -> Iterator[None]:
+        """A crash in here is what the test wants; elsewhere it ends the test."""
+        self._allowed.set()
+        try:
+            with self.board.crashes.allowed():
+                yield
+                self.board.crashes.await_end(0.0, QUIET + _TOLD)
+        finally:
+            self._allowed.clear()
+            self.unsettled = True
+
+    def on_crash(self, tell: Callable[[BoardCrashed], None]) -> Callable[[], None]:
+        """Call back, from a thread, when it crashes unasked; the result ends that."""
+        self._told.append(tell)
+        return lambda: self._told.remove(tell) if tell in self._told else None
+
+    @property
+    def crashes(self) -> tuple[CrashReport, ...]:
+        """Those that were seen, the last ones, oldest first; those that were allowed, too."""
+        return tuple(self.board.crashes.crashes)
+
+    def await_crash(self) -> None:
+        """Wait until a crash that is being printed has been told on: what it broke is noticed before its last line."""
+        self.board.crashes.await_end(_BEGINS, QUIET + _TOLD)
+
+    def _crashed(self, report: CrashReport) -> None:
+        self.unsettled = True
+        if report.fatal and not self._allowed.is_set() and self._told:
+            error = BoardCrashed(self.id, report.kind, self._described(report), self.console.tail())
+            for tell in tuple(self._told):
+                tell(error)
+
+    def _described(self, report: CrashReport) -> str:
+        return in_words(report, decode(report, self.build.elf if self.build else None, self.config.chip_facts))
+
+
+def _announces(line: Line) -> bool:
+    return announced(line.text) is not None

@@ -1,0 +1,181 @@
+"""The host's end of the test console: orders to a board's firmware, and its answers, as lines on the UART.
+
+``docs/device-programs.md`` has the lines. An order is ``wsdevice 7 send {"message":{"type":"ping"}}``; its answer is
+one log line, ``I (5123) wsdevice: 7 ok {}`` or ``E (5123) wsdevice: 7 failed NotConnected {"text":"..."}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.identity import printable
+from harness.board.console_lines import Line
+from harness.errors import WorldError
+
+TAG = "wsdevice"
+QUEUED = 256
+"""Orders that wait for the ones before them to be written: more than any test gives without waiting for an answer."""
+MARGIN = 5.0
+"""Seconds beyond an order's own deadline: two ways over a serial line at 115200 baud, and a busy machine."""
+_ANNOUNCEMENT = re.compile(rf"\(\d+\) {TAG}: test console 1: (.+)$")
+_ANSWER = re.compile(rf"[IE] \(\d+\) {TAG}: (\d+) (ok|failed)(?: (.*))?$")
+_numbers = itertools.count(1)  # of the process: the answer to an order of an earlier test is nobody's
+
+
+class Console(Protocol):
+    """What is needed of a board's console."""
+
+    def write_line(self, text: str) -> None:
+        """Put a line on the UART; may block as long as the port does."""
+
+    def watch(self, watcher: Callable[[Line], None]) -> Callable[[], None]:
+        """Show each line to ``watcher``, in the console's own thread; the result ends that."""
+        ...
+
+
+class OrderFailed(WorldError):
+    """The firmware could not do what it was told.
+
+    Attributes:
+        verb: what it was to do.
+        error: the name of what went wrong, as of `harness.errors`.
+        facts: about it; ``text`` is a sentence.
+    """
+
+    def __init__(self, verb: str, error: str, facts: dict[str, Any]) -> None:
+        super().__init__(verb, error)
+        self.verb = verb
+        self.error = error
+        self.facts = facts
+
+    @property
+    def text(self) -> str:
+        """What went wrong, as a sentence."""
+        return printable(str(self.facts.get("text", "")), 500)
+
+    def __str__(self) -> str:
+        return f"the firmware answered {self.verb!r} with {self.error}: {self.text}"
+
+
+class NoAnswer(WorldError):
+    """The firmware did not answer an order.
+
+    Attributes:
+        verb: what it was to do.
+        seconds: how long was waited.
+    """
+
+    def __init__(self, verb: str, seconds: float) -> None:
+        super().__init__(verb, seconds)
+        self.verb = verb
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"expected an answer to {self.verb!r} on the test console, none came in {self.seconds:g} s; does the board "
+            "run firmware with a test console, and has it not crashed?"
+        )
+
+
+def announced(text: str) -> frozenset[str] | None:
+    """Return the verbs that a line announces; None if it is not the announcement of a test console."""
+    found = _ANNOUNCEMENT.search(text)
+    return frozenset(found[1].split()) if found else None
+
+
+class Orders:
+    """Orders to one board, in the running loop; written in the order of the calls. `aclose` ends it.
+
+    Args:
+        console: of the board.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(QUEUED)
+        self._answers: dict[int, asyncio.Future[tuple[str, str]]] = {}
+        self._detach = console.watch(self._said)
+        self._writer = self._loop.create_task(self._write(), name="orders to a board")
+
+    async def call(self, verb: str, timeout: float = MARGIN, /, **arguments: Any) -> Any:
+        """Give an order and return its answer.
+
+        Raises:
+            OrderFailed: the firmware could not do it.
+            NoAnswer: none came within ``timeout`` seconds and `MARGIN`.
+            WorldError: the port is gone.
+        """
+        return await self.answer(verb, self.post(verb, **arguments), timeout)
+
+    def post(self, verb: str, /, **arguments: Any) -> asyncio.Future[tuple[str, str]]:
+        """Give an order without waiting; the result is for `answer`, if anybody wants to know.
+
+        Raises:
+            OrderFailed: `QUEUED` orders wait already.
+        """
+        number = next(_numbers)
+        try:
+            self._waiting.put_nowait(f"{TAG} {number} {verb} {msgspec.json.encode(arguments).decode()}")
+        except asyncio.QueueFull:
+            raise OrderFailed(verb, "QueueFull", {"text": f"{QUEUED} orders wait already for the port"}) from None
+        future = self._answers[number] = self._loop.create_future()
+        future.add_done_callback(lambda _: self._answers.pop(number, None))
+        return future
+
+    async def answer(self, verb: str, order: asyncio.Future[tuple[str, str]], timeout: float = MARGIN) -> Any:
+        """Wait for the answer to an order that was posted; see `call`."""
+        seconds = timeout + MARGIN
+        either: list[asyncio.Future[Any]] = [order, self._writer]
+        done, _ = await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if order in done:
+            outcome, rest = order.result()
+        elif self._writer in done:
+            order.cancel()
+            self._writer.result()  # raises what the port did
+            raise NoAnswer(verb, 0.0)
+        else:
+            order.cancel()
+            raise NoAnswer(verb, seconds)
+        if outcome == "ok":
+            return _decoded(rest)
+        error, _, facts = rest.partition(" ")
+        decoded = _decoded(facts)
+        raise OrderFailed(verb, error, decoded if isinstance(decoded, dict) else {"text": facts})
+
+    async def aclose(self) -> None:
+        """Give up what was not written yet; idempotent."""
+        self._detach()
+        self._writer.cancel()
+        await asyncio.wait([self._writer])
+        for future in list(self._answers.values()):
+            future.cancel()
+
+    async def _write(self) -> None:
+        while True:
+            line = await self._waiting.get()
+            await self._loop.run_in_executor(None, self._console.write_line, line)
+
+    def _said(self, line: Line) -> None:
+        if found := _ANSWER.search(line.text):
+            with suppress(RuntimeError):  # the loop was closed without a word: a test that has crashed
+                self._loop.call_soon_threadsafe(self._answered, int(found[1]), found[2], found[3] or "")
+
+    def _answered(self, number: int, outcome: str, rest: str) -> None:
+        future = self._answers.get(number)
+        if future is not None and not future.done():
+            future.set_result((outcome, rest))
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text) if text else {}
+    except msgspec.DecodeError:
+        return {"text": text}

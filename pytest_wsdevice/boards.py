@@ -1,0 +1,102 @@
+"""The board of one test: taken, made as new as the test asks for, looked at afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.bench.held_board import Fresh, HeldBoard
+from harness.board.errors import BringUpFailed
+from harness.errors import HarnessError
+from harness.firmware.build import Build, find_build
+from pytest_wsdevice.hil import BOARD_FIXTURES
+from pytest_wsdevice.markers import needs
+from pytest_wsdevice.rig import bench_of, holding_of
+
+if TYPE_CHECKING:
+    from pytest_wsdevice.stage import BlockingStage, Stage
+
+__all__ = ["HELD", "after_test", "bench_of", "for_test", "further", "holding_of"]
+
+HELD = pytest.StashKey[list[HeldBoard]]()
+"""Of a test: the boards it has, the first one first."""
+
+
+def for_test(item: pytest.Item) -> HeldBoard:
+    """Return the board of a test, online, with the build it asks for, and as new as it asks for.
+
+    The test is skipped where the board cannot do what it needs; it fails, without a traceback, where there is no board,
+    or none that comes online.
+    """
+    with _failing():
+        held = holding_of(item.config).board(test=item.nodeid)
+        item.stash[HELD] = [held]
+        item.user_properties += [("ws_board", held.id), ("ws_body", held.body)]
+        _skip_unless_able(item, held)
+        ordered = BOARD_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        held.have(_build(item), fresh=_fresh(item), ordered=ordered)
+    return held
+
+
+def after_test(item: pytest.Item, held: HeldBoard) -> None:
+    """Note what the next test should not find."""
+    if item.get_closest_marker("ws_destructive") is not None:
+        held.board.bring_up.fell_back("off")
+        held.unsettled = True
+
+
+@contextlib.contextmanager
+def further(item: pytest.Item, stage: Stage | BlockingStage) -> Iterator[Callable[..., Any]]:
+    """Give what takes further boards, and give them back at the end."""
+    holding = holding_of(item.config)
+    has = item.stash[HELD]
+    first = len(has)
+
+    def take(chip: str | None = None, *caps: str) -> Any:
+        with _failing():
+            held = holding.board(chip, caps, test=item.nodeid, besides=has)
+            held.have(None)
+        has.append(held)
+        return stage.add_board(held, holding.front)
+
+    try:
+        yield take
+    finally:
+        for held in has[first:]:
+            holding.give_back(held)
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """Fail the test with the words of an error of the harness alone: a traceback into the harness says nothing."""
+    told = ""
+    try:
+        yield
+    except HarnessError as error:
+        told = f"verdict: {error.verdict}\n{error}" if isinstance(error, BringUpFailed) else str(error)
+    if told:
+        pytest.fail(told, pytrace=False)
+
+
+def _skip_unless_able(item: pytest.Item, held: HeldBoard) -> None:
+    from harness.board.device import able  # noqa: PLC0415 - it loads the gateway's protocol
+    from harness.device import CAPABILITIES  # noqa: PLC0415 - the same
+
+    can = able(held.capabilities, held.verbs)
+    missing = [need for need in needs(item) if need in CAPABILITIES and need not in can]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}, which {held.id} cannot be asked for")
+
+
+def _build(item: pytest.Item) -> Build | None:
+    marker = item.get_closest_marker("ws_build")
+    return None if marker is None else find_build(item.path.parent / marker.args[0])
+
+
+def _fresh(item: pytest.Item) -> Fresh:
+    marker = item.get_closest_marker("ws_fresh")
+    fresh: Fresh = "" if marker is None else marker.args[0]
+    return fresh
