@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
 
 from gateway.observe.logging import redact
 
 MASK = "***"
+SHORTEST = 6
+"""Characters of a secret: shorter ones would mask half of every text."""
 
 _NAMED = re.compile(
     r"""(?ix)
@@ -21,8 +25,7 @@ class Redactor:
     """Masks what must not be written down.
 
     Args:
-        secrets: strings that are masked wherever they stand; short ones (below 6 characters) are left out, since they
-            would mask half of every text.
+        secrets: strings that are masked wherever they stand; those below `SHORTEST` are left out.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -30,8 +33,16 @@ class Redactor:
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Know further secrets from now on."""
-        self._secrets.update(secret for secret in secrets if len(secret) >= 6)
+        """Know further secrets from now on, as they are and as they stand in JSON and in addresses."""
+        for secret in secrets:
+            if len(secret) >= SHORTEST:
+                self._secrets |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+                self._secrets |= {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Those that it knows."""
+        return frozenset(self._secrets)
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""

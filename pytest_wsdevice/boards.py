@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ from harness.firmware.build import Build, find_build
 from pytest_wsdevice.hil import BOARD_FIXTURES
 from pytest_wsdevice.markers import needs
 from pytest_wsdevice.rig import bench_of, holding_of
+from pytest_wsdevice.stage import BlockingStage
 
 if TYPE_CHECKING:
-    from pytest_wsdevice.stage import BlockingStage, Stage
+    from pytest_wsdevice.stage import Stage
 
-__all__ = ["HELD", "after_test", "bench_of", "for_test", "further", "holding_of"]
+__all__ = ["HELD", "after_test", "bench_of", "for_test", "further_boards", "holding_of"]
 
 HELD = pytest.StashKey[list[HeldBoard]]()
 """Of a test: the boards it has, the first one first."""
@@ -42,31 +44,35 @@ def for_test(item: pytest.Item) -> HeldBoard:
 
 
 def after_test(item: pytest.Item, held: HeldBoard) -> None:
-    """Note what the next test should not find."""
+    """Note what the next test should not find, and give further boards back; when nothing of the test uses them."""
+    for further in item.stash[HELD][1:]:
+        holding_of(item.config).give_back(further)
     if item.get_closest_marker("ws_destructive") is not None:
         held.board.bring_up.fell_back("off")
         held.unsettled = True
 
 
-@contextlib.contextmanager
-def further(item: pytest.Item, stage: Stage | BlockingStage) -> Iterator[Callable[..., Any]]:
-    """Give what takes further boards, and give them back at the end."""
+def further_boards(item: pytest.Item, stage: Stage | BlockingStage) -> Callable[..., Any]:
+    """Return what takes further boards; `after_test` gives them back."""
     holding = holding_of(item.config)
     has = item.stash[HELD]
-    first = len(has)
 
-    def take(chip: str | None = None, *caps: str) -> Any:
+    def taken(chip: str | None, caps: tuple[str, ...]) -> HeldBoard:
         with _failing():
             held = holding.board(chip, caps, test=item.nodeid, besides=has)
+            has.append(held)
             held.have(None)
-        has.append(held)
+        return held
+
+    async def take_in_thread(chip: str | None = None, *caps: str) -> Any:
+        # in a thread: to come online it needs the gateway of the test, which lives in this loop
+        held = await asyncio.get_running_loop().run_in_executor(None, taken, chip, caps)
         return stage.add_board(held, holding.front)
 
-    try:
-        yield take
-    finally:
-        for held in has[first:]:
-            holding.give_back(held)
+    def take(chip: str | None = None, *caps: str) -> Any:
+        return stage.add_board(taken(chip, caps), holding.front)
+
+    return take if isinstance(stage, BlockingStage) else take_in_thread
 
 
 @contextlib.contextmanager

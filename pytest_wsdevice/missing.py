@@ -15,4 +15,5 @@ def ws_gateway() -> NoReturn:
     raise pytest.UsageError(_TEXT)
 
 
-ws_stage = ws_gateway_parts = ws_timeline = ws_gateways = ws_devices = ws_device = ws_gateway
+ws_stage = ws_gateway_parts = ws_timeline = ws_gateways = ws_devices = ws_device = ws_faults = ws_gateway
+ws_held = ws_bench = ws_board = ws_boards = ws_console = ws_power = ws_firmware = ws_gateway

@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 
-from pytest_wsdevice.markers import gateway_config, needs
+from pytest_wsdevice.hil import MARKER, asks_for_boards
+from pytest_wsdevice.markers import fault_names, gateway_config, needs
 from pytest_wsdevice.options import OPTIONS, Options
+from pytest_wsdevice.simulated import is_simulated
 
 
 def skip_unless_met(item: pytest.Item) -> None:
     """Skip a test that needs what this run does not have, with what that is."""
     options = item.config.stash[OPTIONS]
-    missing = [need for need in needs(item) if need not in _available(options)]
+    missing = [need for need in needs(item) if need not in _available(item, options)]
+    lacked = [need for need in missing if need in fault_names()]
+    if lacked:
+        pytest.skip(_lacking(item, lacked))
     if missing:
         pytest.skip(f"needs {', '.join(missing)}, which {_who(options)} does not have")
     if options.gateway_url:
@@ -28,7 +33,7 @@ def check_loop(item: pytest.Item) -> None:
     """
     fixtures: list[str] = getattr(item, "fixturenames", [])
     marker = item.get_closest_marker("asyncio")
-    if "ws_stage" not in fixtures or marker is None:
+    if marker is None or ("ws_stage" not in fixtures and item.get_closest_marker("ws_seeds") is None):
         return
     scope = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") or _default_scope(item.config)
     if scope != "function":
@@ -45,16 +50,37 @@ def _default_scope(config: pytest.Config) -> str:
         return "function"
 
 
-def _available(options: Options) -> set[str]:
+def _available(item: pytest.Item, options: Options) -> set[str]:
     from harness.device import CAPABILITIES  # noqa: PLC0415 - who has no such test loads no gateway
     from harness.gateways import OwnGateway  # noqa: PLC0415
 
-    has: set[str] = {*CAPABILITIES}
-    if options.network == "tcp":
+    has: set[str] = {*CAPABILITIES, *_faults(item)[1]}
+    if not is_simulated(item):
         has.add("tcp")
     if options.gateway_url:
         return has | {"tokens"} if options.gateway_config is not None else has
     return has | OwnGateway.capabilities
+
+
+def _faults(item: pytest.Item) -> tuple[str, frozenset[str]]:
+    """Where the faults of a test would happen, in words, and those that can."""
+    if is_simulated(item):
+        from harness.faults.simulated_ground import SimulatedGround  # noqa: PLC0415 - who has no such test loads none
+
+        return SimulatedGround.where, SimulatedGround.possible
+    from harness.faults.tcp_ground import TcpGround  # noqa: PLC0415 - the same
+
+    # the gateways of a test run in its own process, which nobody can kill; boards connect as they do
+    has_boards = item.get_closest_marker(MARKER) is not None and asks_for_boards(item.config)
+    of_fakes = {"wifi_off", "wifi_on"} if has_boards else set()
+    return TcpGround.where, TcpGround.possible - {"kill_gateway", "start_gateway"} - of_fakes
+
+
+def _lacking(item: pytest.Item, lacked: list[str]) -> str:
+    from harness.faults.ground import NEEDS  # noqa: PLC0415 - the same
+
+    where, _ = _faults(item)
+    return "; ".join(f"needs {name}, which {where} cannot do: it takes {NEEDS[name]}" for name in lacked)
 
 
 def _who(options: Options) -> str:

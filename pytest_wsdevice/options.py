@@ -68,6 +68,30 @@ SETTINGS = (
         "What gateway and fake devices talk over: loopback sockets in real time (tcp), or a simulated network in "
         "virtual time (sim), where a test of minutes takes milliseconds.",
     ),
+    Setting(
+        "ws_seeds",
+        "N",
+        "",
+        "Run each simulated test N times, with the seeds 1 to N; goes before its ws_seeds marker. Without --ws-network "
+        "it simulates.",
+    ),
+    Setting(
+        "ws_seed", "K", "", "Run each simulated test with this seed alone, as the report of a failure says. Likewise."
+    ),
+    Setting(
+        "ws_bench",
+        "FILE|virtual:N",
+        "",
+        "The rig whose boards tests run on with -m hil: its bench.toml, or so many virtual boards (or their chips: "
+        "virtual:esp32s3,esp32c3), for trying it out and for CI.",
+    ),
+    Setting(
+        "ws_build",
+        "PATH[,PATH]",
+        "",
+        "The firmware the boards are flashed with: build folders of ESP-IDF, PlatformIO or Arduino, or merged images, "
+        "one for each chip; default: what is on them, and on virtual boards the firmware for tests.",
+    ),
     Setting("ws_faulty", "NAME", "", "Plant a known defect in each gateway, or device, to see the tests find it."),
     Setting(
         "ws_artifacts",
@@ -88,6 +112,10 @@ class Options:
         gateway_http_url: the root of its HTTP port; empty: not known.
         gateway_config: TOML file of the gateway's settings; None: the defaults.
         network: what fake devices and gateway talk over.
+        seeds: how many of them each simulated test has; None: as its marker says.
+        seed: the only one; None: all of them.
+        bench: path of a bench file, made absolute, or ``virtual:...``; empty: none.
+        builds: paths of the firmware for the boards.
         faulty: name of a planted defect; empty: none.
         artifacts: where timelines go; None: pytest's temporary directory.
         timeline_seconds: how many of them a failure shows.
@@ -98,6 +126,10 @@ class Options:
     gateway_http_url: str
     gateway_config: Path | None
     network: Literal["tcp", "sim"]
+    seeds: int | None
+    seed: int | None
+    bench: str
+    builds: tuple[Path, ...]
     faulty: str
     artifacts: Path | None
     timeline_seconds: float
@@ -116,6 +148,17 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(setting.name, f"{setting.help} Default: {setting.default or 'none'}.", type="string", default="")
 
 
+def options_of(config: pytest.Config) -> Options:
+    """Return what was asked for; read at the first call.
+
+    Raises:
+        pytest.UsageError: as of `read_options`.
+    """
+    if OPTIONS not in config.stash:
+        config.stash[OPTIONS] = read_options(config)
+    return config.stash[OPTIONS]
+
+
 def read_options(config: pytest.Config) -> Options:
     """Return the settings.
 
@@ -129,12 +172,18 @@ def read_options(config: pytest.Config) -> Options:
         values[setting.name] = value
         if where:
             given[setting.name] = f"{value} ({where})"
+    if "ws_network" not in given and (values["ws_seeds"] or values["ws_seed"]):
+        values["ws_network"] = "sim"
     _check(values, given)
     return Options(
         gateway_url=values["ws_gateway_url"],
         gateway_http_url=values["ws_gateway_http_url"].rstrip("/"),
         gateway_config=_path(config, values["ws_gateway_config"]),
         network="sim" if values["ws_network"] == "sim" else "tcp",
+        seeds=_whole("ws_seeds", values, given, least=1),
+        seed=_whole("ws_seed", values, given, least=0),
+        bench=_bench(config, values["ws_bench"]),
+        builds=tuple(config.invocation_params.dir / path for path in values["ws_build"].split(",") if path),
         faulty=values["ws_faulty"],
         artifacts=_path(config, values["ws_artifacts"]),
         timeline_seconds=_seconds(values["ws_timeline_seconds"], given),
@@ -163,8 +212,19 @@ def _check(values: dict[str, str], given: dict[str, str]) -> None:
         raise _wrong("ws_network", "tcp or sim", given)
     if url and values["ws_network"] == "sim":
         raise pytest.UsageError("--ws-network sim cannot reach the gateway at --ws-gateway-url; use --ws-network tcp")
+    if seeded := next((name for name in ("ws_seeds", "ws_seed") if values[name] and values["ws_network"] == "tcp"), ""):
+        raise pytest.UsageError(f"--{seeded.replace('_', '-')} is for simulated tests; leave out --ws-network tcp")
     if url and values["ws_faulty"]:
         raise pytest.UsageError("--ws-faulty plants a defect in gateways of this package, not in --ws-gateway-url")
+
+
+def _whole(name: str, values: dict[str, str], given: dict[str, str], least: int) -> int | None:
+    value = values[name]
+    if not value:
+        return None
+    if not (value.isascii() and value.isdecimal() and int(value) >= least):
+        raise _wrong(name, f"a whole number, {least} or more", given)
+    return int(value)
 
 
 def _seconds(value: str, given: dict[str, str]) -> float:
@@ -175,6 +235,10 @@ def _seconds(value: str, given: dict[str, str]) -> float:
     if not 0 < seconds < float("inf"):
         raise _wrong("ws_timeline_seconds", "a number of seconds above 0", given)
     return seconds
+
+
+def _bench(config: pytest.Config, value: str) -> str:
+    return value if not value or value.startswith("virtual:") else str(config.invocation_params.dir / value)
 
 
 def _path(config: pytest.Config, value: str) -> Path | None:

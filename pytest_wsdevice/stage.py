@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 import pytest
@@ -18,13 +18,25 @@ from gateway.errors import ConfigurationError
 from gateway.identity import device_id
 from harness.blocking import BlockingDevice, BlockingGateway, BlockingTimeline, LoopThread
 from harness.device import LinkView
-from harness.errors import Misuse
+from harness.errors import HarnessError, Misuse
 from harness.fakes.device import FakeDevice
 from harness.gateways import ExternalGateway, GatewayUnderTest, OwnGateway
+from harness.receiving import Receiving
 from harness.simulation.loop import SimulatedLoop
 from harness.timeline import Timeline
 from pytest_wsdevice.options import Options
 
+if TYPE_CHECKING:
+    from harness.bench.async_board import AsyncBoard
+    from harness.bench.front import Front
+    from harness.bench.held_board import HeldBoard
+    from harness.board.device import BoardDevice
+    from harness.faults.faults import BlockingFaults, Faults
+    from pytest_wsdevice.faulted import StageFaults
+    from pytest_wsdevice.staged_board import StagedBoard
+
+AnyDevice: TypeAlias = "FakeDevice | BoardDevice"
+"""What can be a device of a test."""
 _ADDRESSES = ("host", "ws_port", "http_port")  # a gateway of a test has others than those of its settings
 
 
@@ -36,9 +48,13 @@ class Stage:
         directory: where the gateways' state goes.
         sections: settings that the test asks for, by section.
         parts: an application's: what `gateway.app.Gateway` takes besides its settings, such as ``handlers``.
+        with_faults: the test asks for `faults`: they are put between its devices and its gateways.
+        held: a board that is the first device of the test, and the front through which it finds the gateway; None:
+            all devices are fake.
 
     Attributes:
         timeline: of the test.
+        faults: of the test; None: it did not ask for them.
     """
 
     def __init__(
@@ -47,17 +63,26 @@ class Stage:
         directory: Path,
         sections: Mapping[str, Mapping[str, Any]],
         parts: Mapping[str, Any],
+        *,
+        with_faults: bool = False,
+        held: tuple[HeldBoard, Front] | None = None,
     ) -> None:
         self.timeline = Timeline()
+        self._faults = _new_faults(self.timeline) if with_faults else None
+        self.faults = None if self._faults is None else self._faults.faults
         self._parts = parts
         self._options = options
         self._directory = directory
         self._sections = sections
         self._gateways: list[OwnGateway] = []
         self._main: GatewayUnderTest | None = None
-        self._devices: list[FakeDevice] = []
+        self._devices: list[AnyDevice] = []
         # one group (the first eight characters) for the devices of a test, and no other test's, of this run or another
         self._prefix = "02:" + secrets.token_bytes(3).hex(":")
+        self._boards: list[StagedBoard] = []
+        if held is not None:
+            self.add_board(*held)
+            self._prefix = _beside(held[0].mac)
         self._planted = ExitStack()
         if options.faulty:
             from harness.faulty.twins import twin  # noqa: PLC0415 - only for those who ask for one
@@ -69,7 +94,32 @@ class Stage:
         if self._main is None:
             self._main = await self._first_gateway()
             self.timeline.redactor.add(self._main.config.auth.key)
+            for staged in self._boards[:1]:  # one front for all
+                await staged.lead_to(self._main)
         return self._main
+
+    @property
+    def crashed(self) -> HarnessError | None:
+        """What a board has done unasked, so that the test is over; None: nothing."""
+        return next((staged.crash for staged in self._boards if staged.crash is not None), None)
+
+    def add_board(self, held: HeldBoard, front: Front) -> AsyncBoard:
+        """Have one more board; it is the next device that it can be."""
+        staged = _staged(held, front, self.timeline, self._spoil)
+        self._boards.append(staged)
+        self.timeline.redactor.add(*held.redactor.secrets)
+        return staged.board
+
+    @property
+    def board(self) -> AsyncBoard:
+        """The first board of the test.
+
+        Raises:
+            Misuse: it has none.
+        """
+        if not self._boards:
+            raise Misuse("expected a run that asks for boards: pytest -m hil --ws-bench bench.toml")
+        return self._boards[0].board
 
     async def another_gateway(
         self, parts: Mapping[str, Any] | None = None, /, **sections: Mapping[str, Any]
@@ -91,15 +141,18 @@ class Stage:
         listens = {name: value for name, value in sections.get("server", {}).items() if name in _ADDRESSES}
         parts = {**self._parts, **(parts or {})}
         observers = [self.timeline.event, *parts.pop("observers", ())]
-        gateway = OwnGateway(config, state, listens=listens, observers=observers, network=_network(), **parts)
+        new = OwnGateway if self._faults is None else self._faults.gateway
+        gateway = new(config, state, listens=listens, observers=observers, network=_network(), **parts)
         await gateway.start()
         self._gateways.append(gateway)
         return gateway
 
     async def device(
-        self, name: str = "", *, online: bool = True, like: FakeDevice | None = None, **options: Any
-    ) -> FakeDevice:
+        self, name: str = "", *, online: bool = True, like: AnyDevice | None = None, **options: Any
+    ) -> AnyDevice:
         """Make a device of the test's gateway: its id, unless given, is one that nobody else has.
+
+        Where the test has boards, they are the first devices that they can be; the others are fake.
 
         Args:
             name: what reports call it.
@@ -110,32 +163,55 @@ class Stage:
         gateway = await self.gateway()
         number = len(self._devices) + 1
         name = name or f"device-{number}"
-        if like is not None:
-            device = like.clone(name, **options)
+        told: dict[str, Any] = {
+            "watch": self.timeline.record if self._faults is None else self._faults.watch,
+            "view": self._view if "events" in gateway.capabilities else None,
+        }
+        device: AnyDevice
+        board = next((one for one in self._boards if like is None and one.fits(options)), None)
+        if board is not None:
+            device = board.device(name, gateway, **{**told, **options})
         else:
-            own = {
-                "url": gateway.url,
-                "device_id": f"{self._prefix}:{number >> 8:02x}:{number & 255:02x}",
-                "watch": self.timeline.record,
-                "view": self._view if "events" in gateway.capabilities else None,
-            }
-            device = FakeDevice(name=name, **{**own, **options})
-            if "token" not in options:
-                device.token = gateway.token_for(device.device_id, device.client_id)
+            device = self._fake(name, number, gateway, like, {**told, **options})
         self.timeline.name(device_id(device.device_id), name)
         self.timeline.redactor.add(device.token)
         self._devices.append(device)
+        if self._faults is not None:
+            await self._faults.add(device, None if board is None else board.front)
         if online:
             await device.go_online()
         return device
 
+    def _fake(
+        self, name: str, number: int, gateway: GatewayUnderTest, like: AnyDevice | None, options: dict[str, Any]
+    ) -> FakeDevice:
+        if self._faults is not None:
+            options.setdefault("dial", self._faults.dial(name))
+        if like is not None:
+            return like.clone(name, **options)
+        own = {"url": gateway.url, "device_id": f"{self._prefix}:{number >> 8:02x}:{number & 255:02x}"}
+        device = FakeDevice(name=name, **{**own, **options})
+        if "token" not in options:
+            device.token = gateway.token_for(device.device_id, device.client_id)
+        return device
+
+    def _spoil(self, error: HarnessError) -> None:
+        """The board has crashed: whoever waits for anything is told."""
+        self.timeline.note(str(error).partition("\n")[0], fault=True)
+        self.timeline.spoil(error)
+        for device in self._devices:
+            device.spoil(error)
+
     async def aclose(self) -> None:
-        """End all devices, then all gateways; the first failure is raised when all have been tried."""
+        """End all devices, the faults, all gateways; the first failure is raised when all have been tried."""
         try:
-            endings = [device.aclose() for device in self._devices] + [gateway.stop() for gateway in self._gateways]
+            endings: list[Coroutine[Any, Any, Any]] = [device.aclose() for device in self._devices]
+            endings += [staged.aclose() for staged in self._boards]
+            endings += [self._faults.aclose()] if self._faults is not None else []
+            endings += [gateway.stop() for gateway in self._gateways]
             failures: list[BaseException] = []
             for ending in endings:
-                (result,) = await asyncio.gather(ending, return_exceptions=True)
+                result = (await asyncio.gather(ending, return_exceptions=True))[0]
                 if isinstance(result, BaseException):
                     failures.append(result)
             if failures:
@@ -146,7 +222,10 @@ class Stage:
     async def _first_gateway(self) -> GatewayUnderTest:
         if self._options.gateway_url:
             return ExternalGateway(self._options.gateway_url, self._base(), self._options.gateway_http_url)
-        return await self.another_gateway()
+        sections = self._boards[0].sections if self._boards else {}
+        return await self.another_gateway(
+            **{name: {**settings, **self._sections.get(name, {})} for name, settings in sections.items()}
+        )
 
     def _base(self) -> Config:
         return base_config(self._options)
@@ -161,6 +240,7 @@ class BlockingStage:
 
     Attributes:
         timeline: of the test.
+        faults: of the test; None: it did not ask for them.
     """
 
     def __init__(
@@ -169,11 +249,31 @@ class BlockingStage:
         directory: Path,
         sections: Mapping[str, Mapping[str, Any]],
         parts: Mapping[str, Any],
+        *,
+        with_faults: bool = False,
+        held: tuple[HeldBoard, Front] | None = None,
     ) -> None:
         self._thread = LoopThread()
         self._thread.__enter__()
-        self._stage = self._thread.call(lambda: Stage(options, directory, sections, parts))
+        self._stage = self._thread.call(
+            lambda: Stage(options, directory, sections, parts, with_faults=with_faults, held=held)
+        )
         self.timeline = BlockingTimeline(self._stage.timeline, self._thread)
+        self.faults = _blocking(self._stage.faults, self._thread)
+
+    @property
+    def crashed(self) -> HarnessError | None:
+        """What the board did unasked; None: it did not."""
+        return self._stage.crashed
+
+    def add_board(self, held: HeldBoard, front: Front) -> HeldBoard:
+        """Have one more board; see `Stage.add_board`."""
+        return self._thread.call(lambda: self._stage.add_board(held, front)).held
+
+    @property
+    def board(self) -> HeldBoard:
+        """The first board of the test; raises as `Stage.board`."""
+        return self._stage.board.held
 
     def gateway(self) -> BlockingGateway:
         """Return the gateway of the test, which is started at the first call."""
@@ -190,8 +290,10 @@ class BlockingStage:
     ) -> BlockingDevice:
         """Make a device; see `Stage.device`."""
         other = None if like is None else like.device
-        assert other is None or isinstance(other, FakeDevice)
-        made = self._thread.run(self._stage.device(name, online=online, like=other, **options))
+        assert other is None or isinstance(other, Receiving)
+        made = self._thread.run(
+            self._stage.device(name, online=online, like=cast("AnyDevice | None", other), **options)
+        )
         return BlockingDevice(made, self._thread)
 
     def close(self) -> None:
@@ -258,6 +360,31 @@ def differing(config: Config, sections: Mapping[str, Mapping[str, Any]]) -> list
         for setting, value in settings.items()
         if getattr(getattr(config, name), setting) != value
     ]
+
+
+def _beside(mac: str) -> str:
+    """Return what the ids of fake devices begin with that are of one group with a board, and are not its own."""
+    return f"{mac[:8]}:{int(mac[9:11], 16) ^ (1 + secrets.randbelow(255)):02x}"
+
+
+def _staged(held: HeldBoard, front: Front, timeline: Timeline, crashed: Callable[[HarnessError], None]) -> StagedBoard:
+    from pytest_wsdevice.staged_board import StagedBoard  # noqa: PLC0415 - only for those who have boards
+
+    return StagedBoard(held, front, timeline, crashed)
+
+
+def _new_faults(timeline: Timeline) -> StageFaults:
+    from pytest_wsdevice.faulted import StageFaults  # noqa: PLC0415 - only for those who ask for them
+
+    return StageFaults(timeline)
+
+
+def _blocking(faults: Faults | None, thread: LoopThread) -> BlockingFaults | None:
+    if faults is None:
+        return None
+    from harness.faults.faults import BlockingFaults  # noqa: PLC0415 - the same
+
+    return BlockingFaults(faults, thread)
 
 
 def _network() -> Any:

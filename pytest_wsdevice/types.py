@@ -10,27 +10,42 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeAlias
 
+from harness.bench.async_board import AsyncBoard, AsyncConsole, AsyncPower
+from harness.bench.held_board import HeldBoard
 from harness.blocking import BlockingDevice, BlockingGateway, BlockingTimeline
+from harness.board.console_view import ConsoleView as Console
+from harness.board.power import Power
 from harness.device import Device
 from harness.fakes.device import FakeDevice
+from harness.faults.faults import BlockingFaults, Faults
+from harness.firmware.build import Build
 from harness.gateways import ExternalGateway, OwnGateway
 from harness.gateways import GatewayUnderTest as Gateway
 from harness.timeline import Timeline
 
 __all__ = [
     "AnyTimeline",
+    "AsyncBoard",
+    "AsyncConsole",
+    "AsyncPower",
     "BlockingDevice",
     "BlockingDevices",
+    "BlockingFaults",
     "BlockingGateway",
     "BlockingGateways",
     "BlockingTimeline",
+    "Build",
+    "Console",
     "Device",
     "Devices",
     "ExternalGateway",
     "FakeDevice",
+    "Faults",
     "Gateway",
     "Gateways",
+    "HeldBoard",
     "OwnGateway",
+    "Power",
     "Timeline",
 ]
 

@@ -164,13 +164,13 @@ class HeldBoard:
 
     def reset(self) -> None:
         """Reset it, and wait until it is online again; the connection it had is left to the gateway."""
-        self._lose_connection()
+        self.lose_connection()
         self.board.reset()
         self.up("online")
 
     def power_off(self) -> None:
         """Take its power, so that nobody is told. Idempotent."""
-        self._lose_connection()
+        self.lose_connection()
         self.board.power_off()
 
     def power_on(self) -> None:
@@ -206,16 +206,17 @@ class HeldBoard:
             self.board.flasher.erase()
             self.board.bring_up.fell_back("off")
         elif fresh == "nvs":
-            self.board.bring_up.fell_back("flashed")
+            self.board.provision_anew()
         elif fresh == "power":
             self.power_off()
         elif fresh == "reset" or self.unsettled or (self.ordered and not ordered):
-            self._lose_connection()
+            self.lose_connection()
             self.board.bring_up.fell_back("provisioned")
         self.unsettled = False
         self.up("online")
 
-    def _lose_connection(self) -> None:
+    def lose_connection(self) -> None:
+        """Have its connections fall silent, as those of a board do that is reset, or loses its power, a moment later."""
         if self.config.virtual:  # its sockets are those of a process, which the kernel would end with FIN
             self._front.silence(self.mac)
 

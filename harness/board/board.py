@@ -109,6 +109,7 @@ class Board:
         self._on_crash = on_crash
         self._watch = watch
         self._off = False
+        self._anew = False  # settings are to be written, be they there or not
         self._with_build = False  # the settings were written together with the build
         self.console = Console(
             config.id, lambda: console_port(config.console), baud=config.console.baud, log=log, redactor=self._redactor
@@ -164,6 +165,11 @@ class Board:
             self._settings = settings
             self.bring_up.fell_back("flashed")
         self.bring_up.forgive()
+
+    def provision_anew(self) -> None:
+        """Have its settings written from the next `up` on, so that what firmware has written to its NVS is gone."""
+        self._anew = True
+        self.bring_up.fell_back("flashed")
 
     @property
     def can_reset(self) -> bool:
@@ -252,10 +258,13 @@ class Board:
         self._have_power()
         if self._build is None:
             return "what is on it stays"
-        settings = None if self._settings is None else self._provisioner.image(self._settings, self._build.table)
+        settings = None
+        if self._settings is not None:
+            settings = self._provisioner.image(self._settings, self._build.table, anew=self._anew)
         self.reset_at = self.console.position
         self.flashed = self.flasher.flash(self._build, settings, within=seconds)
         self._with_build = settings is not None
+        self._anew = self._anew and settings is None
         return str(self.flashed)
 
     def _reach_provisioned(self, seconds: float) -> str:
@@ -267,7 +276,9 @@ class Board:
         self._have_power()
         self.reset_at = self.console.position
         table = self._build.table if self._build else None
-        return str(self._provisioner.provision(self._settings, table, seconds))
+        done = self._provisioner.provision(self._settings, table, seconds, anew=self._anew)
+        self._anew = False
+        return str(done)
 
     def _reach_booted(self, seconds: float) -> str:
         if self._off:

@@ -91,11 +91,12 @@ class Provisioner:
         self._flasher = flasher
         self._redactor = redactor
 
-    def image(self, values: Values, table: PartitionTable) -> Planned:
+    def image(self, values: Values, table: PartitionTable, *, anew: bool = False) -> Planned:
         """Return what `Flasher.flash` takes as settings: what is on the board, if they are among it, or new ones.
 
         Firmware writes to its NVS, too: what is there is seldom what was written, and need not be written again. It is
-        read where this machine has written to the board before, and the partition is small.
+        read where this machine has written to the board before, and the partition is small; not if all is to be
+        ``anew``.
 
         Raises:
             FlashFailed, PortFailed: and their children.
@@ -103,19 +104,27 @@ class Provisioner:
         """
         self._redactor.add(*secrets_in(values))
         wanted = settings_image(values, table)
-        if self._flasher.remembers and len(wanted.data) <= READ_BYTES:
+        if not anew and self._flasher.remembers and len(wanted.data) <= READ_BYTES:
             found = self._flasher.read(wanted.offset, len(wanted.data))
             if _has(found, wanted.data):
                 return Planned(wanted.offset, found, LABEL, "settings")
         return wanted
 
-    def provision(self, values: Values, table: PartitionTable | None = None, within: float = math.inf) -> Flashed:
+    def provision(
+        self,
+        values: Values,
+        table: PartitionTable | None = None,
+        within: float = math.inf,
+        *,
+        anew: bool = False,
+    ) -> Flashed:
         """Have settings on the board.
 
         Args:
             values: the settings.
             table: of the build that is on the board; None: it is read from the board, which costs a run of esptool.
             within: seconds for the write.
+            anew: what firmware has written is to be gone.
 
         Raises:
             NoSuchPartition, BadPartitionTable: the board has no place for them, or no table at all.
@@ -124,7 +133,7 @@ class Provisioner:
         """
         if table is None:
             table = PartitionTable.parse(self._flasher.read(TABLE_OFFSET, TABLE_BYTES))
-        return self._flasher.write_settings(self.image(values, table), within)
+        return self._flasher.write_settings(self.image(values, table, anew=anew), within)
 
 
 def _has(found: bytes, wanted: bytes) -> bool:

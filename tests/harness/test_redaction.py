@@ -58,3 +58,13 @@ def test_json_stays_readable():
     shown = Redactor()(json.dumps({"token": 'a "quoted" one', "id": "m1"}))
 
     assert shown == f'{{"token": {MASK}, "id": "m1"}}'
+
+
+def test_secrets_in_other_spellings():
+    """A secret is masked as it stands in JSON, with or without escapes of letters, and in an address."""
+    redactor = Redactor(['pa"ss wört/1'])
+
+    assert redactor(json.dumps({"text": 'pa"ss wört/1'})) == '{"text": "***"}'
+    assert redactor(json.dumps({"text": 'pa"ss wört/1'}, ensure_ascii=False)) == '{"text": "***"}'
+    assert redactor("ws://host/?k=pa%22ss%20w%C3%B6rt%2F1") == "ws://host/?k=***"
+    assert redactor("ws://host/?k=pa%22ss+w%C3%B6rt%2F1") == "ws://host/?k=***"

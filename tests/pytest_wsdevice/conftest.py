@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis  # noqa: F401 - these two here once: each run within a test forgets what it has imported
 import pytest
+
+import pytest_wsdevice.boards
+import pytest_wsdevice.stage
+import pytest_wsdevice.staged_board  # noqa: F401
 
 Run = Callable[..., pytest.RunResult]
 

@@ -55,7 +55,8 @@ def test_prefix(run: Run):
     text = "\n".join(result.outlines)
     ours = text.partition("pytest_wsdevice.fixtures")[2].partition("fixtures defined from")[0]
     names = {line.split(" ")[0] for line in ours.splitlines() if line and line[0].isalpha() and " -- " in line}
-    fixtures = "stage", "timeline", "gateway", "gateway_parts", "gateways", "devices", "device"
+    fixtures = ["stage", "timeline", "gateway", "gateway_parts", "gateways", "devices", "device", "faults"]
+    fixtures += ["held", "bench", "board", "boards", "console", "power", "firmware"]
     assert names == {f"ws_{name}" for name in fixtures}
 
 

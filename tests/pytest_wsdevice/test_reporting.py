@@ -115,7 +115,7 @@ def test_header(run: Run):
 
 
 def test_allure(run: Run, tmp_path: Path):
-    """With Allure, the listing and the file are attached, and each device has its steps, none inside another's."""
+    """With Allure, listing, drawing and file are attached, and each device has its steps, none inside another's."""
     run(FAILS, "-k", "tea", *ALLURE, "--alluredir", str(tmp_path / "allure"))
 
     (path,) = (tmp_path / "allure").glob("*-result.json")
@@ -123,6 +123,7 @@ def test_allure(run: Run, tmp_path: Path):
     attached = {one["name"]: (tmp_path / "allure" / one["source"]).read_text() for one in result["attachments"]}
     assert "cuts its connection" in attached["timeline (last seconds)"]
     assert len(attached["timeline"].splitlines()) > 10
+    assert attached["timeline (drawn)"].startswith("<svg")
     assert "hunter2" not in "".join(attached.values()) + str(result["steps"])
     steps = {step["name"]: [own["name"] for own in step["steps"]] for step in result["steps"]}
     assert set(steps) == {"gateway", "hallway", "kitchen"}
