@@ -78,6 +78,13 @@ class LoopThread:
                 raise TimeoutError(f"expected an answer within {timeout:g} s; is the test's loop blocked?") from None
             raise  # the work itself has timed out
 
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine in the loop, and return a future of it; for callers in a loop of their own."""
+        if self._loop is None or not self._thread.is_alive():
+            work.close()
+            raise Misuse("expected a loop that runs")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def call(self, work: Callable[[], T]) -> T:
         """Run a plain function in the loop's thread, between two turns of it, and return or raise what it does."""
 

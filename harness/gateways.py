@@ -198,10 +198,14 @@ class OwnGateway:
 
     # --- what it tells ------------------------------------------------------------------------------------------
 
+    def forget_devices(self) -> None:
+        """Take all devices for gone: it has stopped, or died without a word."""
+        for link in self._links.values():
+            link.session, link.connections = "", 0
+
     def _note(self, event: Event) -> None:
         if isinstance(event, GatewayStopped):
-            for link in self._links.values():
-                link.session, link.connections = "", 0
+            self.forget_devices()
         elif event.device:
             self._links.setdefault(event.device, _Link()).note(event)
 

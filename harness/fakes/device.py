@@ -40,7 +40,7 @@ from harness.errors import (
     UpgradeRefused,
     WorldError,
 )
-from harness.fakes.link import Link
+from harness.fakes.link import Dial, Link
 from harness.receiving import EXPECT, Receiving
 from harness.records import FramePassed, Happened, Watch, unwatched
 
@@ -67,6 +67,7 @@ class FakeDevice(Receiving, Device):
         name: what reports call it; empty: its id.
         watch: is shown every frame, both ways, as it passes, and what happens besides.
         view: what the gateway knows of a device, by its id; None where the gateway does not tell.
+        dial: opens its connections; None: the running loop.
 
     Attributes:
         closed: set while there is no socket: before `connect`, and once a connection has ended.
@@ -87,13 +88,14 @@ class FakeDevice(Receiving, Device):
         name: str = "",
         watch: Watch = unwatched,
         view: Callable[[str], LinkView] | None = None,
+        dial: Dial | None = None,
     ) -> None:
         super().__init__(name or device_id, framing)
         self.body: Body = "fake"
         self.capabilities: frozenset[Capability] = frozenset(CAPABILITIES)
         self.url = url
         self.device_id = device_id
-        self.client_id = _client_id_of(device_id) if client_id is None else client_id
+        self.client_id = client_id_of(device_id) if client_id is None else client_id
         self.token = token
         self.features = {"mcp": True} if features is None else dict(features)
         self.acks = acks
@@ -104,6 +106,7 @@ class FakeDevice(Receiving, Device):
         self.closed.set()
         self._watch = watch
         self._view = view
+        self._dial = dial
         self._link: Link | None = None
         self._left_behind: list[Link] = []
 
@@ -153,7 +156,13 @@ class FakeDevice(Receiving, Device):
             await self._cut_and_wait()
         self._inbox.clear()
         link = self._link = Link(
-            self.name, self.url, self._request_headers(), self._passed, self._lost, self.reads_bytes_per_second
+            self.name,
+            self.url,
+            self._request_headers(),
+            self._passed,
+            self._lost,
+            self.reads_bytes_per_second,
+            self._dial,
         )
         self.closed.clear()
         self._happened("connects")
@@ -328,6 +337,7 @@ class FakeDevice(Receiving, Device):
             "headers": self.headers,
             "watch": self._watch,
             "view": self._view,
+            "dial": self._dial,
         }
         return FakeDevice(self.url, self.device_id, name=name, **{**same, **other})
 
@@ -341,8 +351,13 @@ class FakeDevice(Receiving, Device):
     async def _cut_and_wait(self) -> None:
         if self._link is not None:
             self._link.cut()
-        async with asyncio.timeout(_CUT_WAIT):
-            await self.closed.wait()
+        try:
+            async with asyncio.timeout(_CUT_WAIT):
+                await self.closed.wait()
+        except TimeoutError:
+            if self._link is None or not self._link.vanished:
+                raise
+            # the machine that had its socket has lost its power, and with it whoever could tell of the end
 
     def _state(self) -> str:
         return "it has not connected" if self._link is None else f"its connection {self._link.state}"
@@ -386,7 +401,8 @@ class FakeDevice(Receiving, Device):
         return {name: value for name, value in merged.items() if value is not None}
 
 
-def _client_id_of(device_id: str) -> str:
+def client_id_of(device_id: str) -> str:
+    """Return a client id that is this device's alone, the same every time, as if read from its NVS."""
     return str(uuid.UUID(bytes=sha256(device_id.encode()).digest()[:16], version=4))
 
 

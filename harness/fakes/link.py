@@ -12,7 +12,8 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
@@ -26,6 +27,10 @@ from gateway.identity import printable
 from gateway.protocol.close_codes import CloseCode
 from harness.errors import CannotConnect, FirmwareWouldFail, HarnessError, Misuse, UpgradeRefused
 from harness.records import FramePassed
+
+Dial: TypeAlias = Callable[[Callable[[], asyncio.Protocol], str, int, bool], Awaitable[Any]]
+"""How a device opens a TCP connection: ``await dial(protocol_factory, host, port, secure)`` does what
+``loop.create_connection`` would, and raises what that raises."""
 
 _CLOSE_FRAME = b"\x88"  # its first byte: FIN and the opcode
 _SMALL_BUFFER = 4096  # receive buffer of a slow reader: near the 5,744 bytes of ESP-IDF's default TCP window
@@ -41,6 +46,7 @@ class Link(asyncio.Protocol):
         passed: is shown every message and control frame, both ways.
         lost: is called when the socket is gone.
         reads_bytes_per_second: how fast it reads what comes; None: as fast as it comes.
+        dial: opens its connection; None: the running loop.
 
     Attributes:
         close_code: of the gateway's Close frame; 1006 when the socket was lost without one; None before.
@@ -57,6 +63,7 @@ class Link(asyncio.Protocol):
         passed: Callable[[FramePassed], None],
         lost: Callable[[Link], None],
         reads_bytes_per_second: float | None = None,
+        dial: Dial | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._uri = parse_uri(url)
@@ -70,6 +77,7 @@ class Link(asyncio.Protocol):
         self._show = passed
         self._tell_lost = lost
         self._pace = reads_bytes_per_second
+        self._dial = dial or self._dial_from_here
         self._resume: asyncio.TimerHandle | None = None
         self._says_close = False
         self._protocol = ClientProtocol(self._uri)
@@ -108,14 +116,20 @@ class Link(asyncio.Protocol):
         uri = self._uri
         try:
             async with asyncio.timeout(timeout):
-                await self._loop.create_connection(lambda: self, uri.host, uri.port, ssl=uri.secure or None)
+                await self._dial(lambda: self, uri.host, uri.port, uri.secure)
                 await self._opened
         except OSError as error:  # TimeoutError is one, and has no text when it is ours
             self.cut()
             raise self._cannot_connect(_in_words(error) or f"no answer within {timeout:g} s") from None
         except BaseException:
+            self._opened.cancel()  # nobody waits for it any more, so nobody would take what comes of it
             self.cut()
             raise
+
+    async def _dial_from_here(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, secure: bool
+    ) -> None:
+        await self._loop.create_connection(factory, host, port, ssl=secure or None)
 
     def send(self, opcode: Opcode, payload: bytes) -> None:
         """Send one message, or one control frame; to be called only while it is open."""

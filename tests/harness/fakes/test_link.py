@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+from collections.abc import Callable
 
 import pytest
 from websockets.frames import Opcode
@@ -183,6 +185,27 @@ class TestAnswer:
         await asyncio.gather(device.connect(), act())
         await device.expect("a")
         await device.aclose()
+
+    async def test_given_up(self, stubs: Stubs):
+        """A connection that is given up on its way leaves no complaint behind that nobody could take."""
+        loop = asyncio.get_running_loop()
+        complaints: list[object] = []
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+
+        async def dial(factory: Callable[[], asyncio.Protocol], host: str, port: int, _secure: bool) -> None:
+            await loop.create_connection(factory, host, port)
+            raise asyncio.CancelledError
+
+        device = FakeDevice(stubs.url, MAC, dial=dial)
+        with pytest.raises(asyncio.CancelledError):
+            await device.connect(SOON)
+        await stubs.connections.get()
+        await device.aclose()
+        for _ in range(3):  # turns of the loop, in which the socket is gone
+            await asyncio.sleep(0)
+        gc.collect()
+
+        assert complaints == []
 
 
 class TestFrames:
