@@ -32,6 +32,7 @@ from gateway.observe.events import (
     PeerLost,
     PeerRedelivered,
 )
+from gateway.peer.acknowledgers import Acknowledgers
 from gateway.peer.attempts import Attempts
 from gateway.peer.delivery import Delivery
 from gateway.peer.flight import Flight, Keeping, wire_id_of
@@ -86,6 +87,7 @@ class Courier(Feature):
         self._remembered = Remembered(config.dedupe)
         self._everywhere: dict[str, int] = {}
         self._attempts = Attempts()
+        self._acknowledgers = Acknowledgers()
         self._in_memory = 0
         self.depth = Depth(0, 0, 0.0)
         """How full the mailbox was at the last look, a second ago at most."""
@@ -131,7 +133,7 @@ class Courier(Feature):
     def on_online(self, session: Session) -> None:
         """Send a device what waits for it."""
         self._senders.arrive(session.device)
-        delivery = Delivery(session, self._config, self, self._everywhere, self._attempts)
+        delivery = Delivery(session, self._config, self, self._everywhere, self._attempts, self._acknowledgers)
         self._deliveries[session.device] = delivery
         self._pump.start(delivery)
 
@@ -146,6 +148,8 @@ class Courier(Feature):
         delivery = self._deliveries.pop(session.device, None)
         if delivery is None:
             return  # the courier has stopped
+        if session.channel.introduced:
+            self._acknowledgers.note(session.device, acknowledges=session.offers("peer_ack"))
         self._senders.depart(session.device, asyncio.get_running_loop().time())
         self._keep_or_fail(delivery.end())
         self._report_all(delivery)

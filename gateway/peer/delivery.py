@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.config import PeerConfig
 from gateway.device.outbox import Sent
 from gateway.observe.events import PeerRetried
+from gateway.peer.acknowledgers import Acknowledgers
 from gateway.peer.attempts import Attempts
 from gateway.peer.flight import Flight, Keeping
 from gateway.peer.rounds import Rounds
@@ -54,7 +55,13 @@ class Delivery:
     """
 
     def __init__(
-        self, session: Session, config: PeerConfig, post: Post, everywhere: dict[str, int], attempts: Attempts
+        self,
+        session: Session,
+        config: PeerConfig,
+        post: Post,
+        everywhere: dict[str, int],
+        attempts: Attempts,
+        acknowledgers: Acknowledgers,
     ) -> None:
         self.session = session
         self.rounds = Rounds(config.redelivered_wait)
@@ -70,6 +77,7 @@ class Delivery:
         self._post = post
         self._everywhere = everywhere  # wire ids in flight to any device, to tell a foreign acknowledgement
         self._attempts = attempts
+        self._acknowledgers = acknowledgers
         self._flights: dict[str, Flight] = {}
         self._held: list[Flight] = []
         self._owed: dict[str, tuple[int, float]] = {}  # wire id -> acknowledgements still to come, until when
@@ -89,8 +97,9 @@ class Delivery:
 
     @property
     def acknowledges(self) -> bool:
-        """Whether the device acknowledges by itself."""
-        return self.session.offers("peer_ack")
+        """Whether the device acknowledges by itself: as it says, or, before it has said anything, as it said last."""
+        unheard = not self.session.channel.introduced
+        return self.session.offers("peer_ack") or (unheard and self.session.device in self._acknowledgers)
 
     def takes_live(self, wire_id: str) -> bool:
         """Whether a new message may be sent at once, ahead of nothing that was accepted earlier."""

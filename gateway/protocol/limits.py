@@ -90,6 +90,7 @@ RETRY_MAX = 30.0
 ATTEMPTS = 10  # sends of one message while its target is online, then it is set aside
 REDELIVERED_WAIT = 3.0  # for a sender's share to be acknowledged before its receipt goes out
 DEDUPE = 600.0  # a repeated (from, id) gets its first receipt again
+KNOWN_ACKNOWLEDGERS = 10_000  # devices of which is remembered, beyond their session, that they acknowledge
 WAITING_TOTAL = 10_000  # messages in memory between send and ack, over all devices
 
 # --- meetings, workflow, modes --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from gateway.config import PeerConfig
 from gateway.device.session import Session
 from gateway.identity import DeviceId
 from gateway.observe.events import Observers, PeerRetried
+from gateway.peer.acknowledgers import Acknowledgers
 from gateway.peer.attempts import Attempts
 from gateway.peer.delivery import Delivery
 from gateway.peer.flight import Flight, Keeping
@@ -40,12 +41,13 @@ class Desk:
         self.session = Session(B, self.channel, self.observers, 0.0)
         self.everywhere: dict[str, int] = {}
         self.attempts = Attempts()
+        self.acknowledgers = Acknowledgers()
         self.config = config or PeerConfig()
         self.delivery = self.new_delivery()
 
     def new_delivery(self) -> Delivery:
         """Begin a session."""
-        return Delivery(self.session, self.config, self, self.everywhere, self.attempts)
+        return Delivery(self.session, self.config, self, self.everywhere, self.attempts, self.acknowledgers)
 
     # --- as a device ---
 

@@ -39,8 +39,9 @@ class Town:
     Attributes:
         schedule: what goes wrong.
         wrong: what the gateway recorded that must never happen.
-        written: messages that the gateway took for delivered by the word of the kernel alone: on a connection whose
-            hello has not come for 2.5 s, nobody knows that the device acknowledges. A black hole does, too.
+        written: messages that the gateway took for delivered by the word of the kernel alone, on a connection whose
+            hello has not come for 2.5 s. Of a gateway that has died meanwhile: it has to have heard of a device to know
+            that it acknowledges.
     """
 
     def __init__(self, loop: SimulatedLoop, name: str, seed: int) -> None:

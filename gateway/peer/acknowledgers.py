@@ -1,0 +1,36 @@
+"""Which devices said last that they acknowledge, which they are believed to do until they say otherwise; pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from gateway.identity import DeviceId
+from gateway.protocol import limits
+
+
+class Acknowledgers:
+    """Devices that said ``peer_ack`` in the last hello of their last session.
+
+    Before its hello nothing else tells such a device from one that never acknowledges, and the kernel's word, that
+    bytes were taken, is no proof for it: something on the way may take them, a proxy that is stuck.
+
+    Kept in memory: a restart knows nobody. Past the limit the one that was heard of longest ago is forgotten; 200 bytes
+    each.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[DeviceId, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, device: DeviceId) -> bool:
+        return device in self._known
+
+    def note(self, device: DeviceId, *, acknowledges: bool) -> None:
+        """Note what a device has said."""
+        self._known.pop(device, None)
+        if acknowledges:
+            self._known[device] = None
+            if len(self._known) > limits.KNOWN_ACKNOWLEDGERS:
+                self._known.popitem(last=False)
