@@ -48,7 +48,7 @@ from serial.rfc2217 import (
     TelnetSubnegotiation,
 )
 
-from harness.virtual.ports.telnet import Item, Negotiation, Subnegotiation, TelnetParser
+from harness.telnet import Item, Negotiation, Subnegotiation, TelnetParser
 
 CONNECT = 5.0
 """Seconds for the TCP connection, and for the server to take what is written; as in pyserial."""

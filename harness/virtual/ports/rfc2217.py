@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.virtual.ports.conversation import Lines, Purge, Received, SendRaw, Told
-from harness.virtual.ports.telnet import (
+from harness.telnet import (
     DO,
     DONT,
     WILL,
@@ -21,6 +20,7 @@ from harness.virtual.ports.telnet import (
     negotiation,
     subnegotiation,
 )
+from harness.virtual.ports.conversation import Lines, Purge, Received, SendRaw, Told
 from harness.virtual.uart import BOOT_BAUD
 
 COM_PORT = 44

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.telnet import escape
 from harness.virtual.ports.outbox import Outbox
-from harness.virtual.ports.telnet import escape
 
 
 class Slow:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.telnet import DO, DONT, WILL, WONT, negotiation, subnegotiation
 from harness.virtual.ports.conversation import Lines, Purge, Received, SendRaw
 from harness.virtual.ports.rfc2217 import COM_PORT, Rfc2217
-from harness.virtual.ports.telnet import DO, DONT, WILL, WONT, negotiation, subnegotiation
 
 
 def com_port(command: int, value: bytes) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.virtual.ports import telnet
-from harness.virtual.ports.telnet import (
+from harness import telnet
+from harness.telnet import (
     DO,
     IAC,
     LONGEST,
