@@ -14,10 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from harness.bench.bench_reference import TABLES, capability_rows, table_rows
+from harness.exploration import twice
+from harness.exploration.scenarios import SCENARIOS
+from harness.faults.fault_reference import fault_rows, schedule_rows
 from harness.faulty.twins import by_subject, twins
+from harness.firmware.chips import CHIPS
+from harness.invariants.all import INVARIANTS
+from harness.validation.metrics import metric_rows
+from harness.validation.verdicts import rule_rows
 from pytest_wsdevice import fixtures
 from pytest_wsdevice.markers import MARKERS
 from pytest_wsdevice.options import SETTINGS
+from tests.harness.exploration.test_timing_twins import WITHIN
+from tests.harness.virtual.esptool_operations import CELLS, OPERATIONS
 
 ROOT = Path(__file__).parents[2]
 CONFORMANCE = ROOT / "pytest_wsdevice" / "conformance"
@@ -86,6 +96,8 @@ def scenario_list() -> str:
 
 def found_by(name: str) -> str:
     """The scenarios that find a twin, without repeating those that differ only in their parameters."""
+    if twins()[name].scenario:
+        return f"seeds of `wsdevice explore --scenario {twins()[name].scenario}`"
     plain = dict.fromkeys(scenario.partition("[")[0] for scenario in twins()[name].found_by)
     return ", ".join(f"`{scenario.replace('::test_', '::')}`" for scenario in plain)
 
@@ -123,8 +135,68 @@ def failure() -> str:
         ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
     shown = re.search(r"(?m)^(E   .*(?:\n.*)*?entries in all\))", ended.stdout)
     assert shown, ended.stdout
-    lines = [line for line in shown[1].splitlines() if line.strip() and "harness/fakes" not in line]
+    lines = [line for line in shown[1].splitlines() if line.strip() and "/harness/" not in line]
     return "\n".join(["```text", *lines, "```"])
+
+
+def bench_file() -> str:
+    """All settings of a bench file, a table for each of its tables."""
+    head = ("key", "takes", "default", "meaning")
+    return "\n\n".join(f"**`{name}`**\n\n{table(head, table_rows(name))}" for name in TABLES)
+
+
+def capabilities() -> str:
+    """What boards have and tests need."""
+    return table(("capability", "meaning"), capability_rows())
+
+
+def esptool_operations() -> str:
+    """What esptool can do with a virtual board: the table that its tests run."""
+    words = {"payload": "FILE", "changed": "FILE", "ram": "FILE", "out": "FILE", "efuses": "ADDRESS"}
+    head = ("esptool …", "what it does", *(f"{CHIPS[chip].title} {loader}" for chip, loader in CELLS))
+    rows = ((f"`{one.command.format(**words)}`", one.what, *(one.cell(*cell) for cell in CELLS)) for one in OPERATIONS)
+    return table(head, rows)
+
+
+def faults() -> str:
+    """All faults."""
+    return table(("fault", "values", "what happens", "on"), fault_rows())
+
+
+def fault_schedules() -> str:
+    """All kinds of schedules."""
+    return table(("schedule", "what goes wrong"), schedule_rows())
+
+
+def invariant_table() -> str:
+    """All invariants, with when each is looked at, and where it is."""
+    rows = [(one.number, one.says, one.when, one.__module__) for one in INVARIANTS]
+    rows.append((twice.NUMBER, twice.SAYS, twice.WHEN, twice.__name__))
+    lines = (
+        (str(number), says, when, f"`{module.replace('.', '/')}.py`") for number, says, when, module in sorted(rows)
+    )
+    return table(("", "what must hold", "looked at", "where"), lines)
+
+
+def explored_scenarios() -> str:
+    """All scenarios of the model."""
+    return table(("scenario", "what happens"), ((f"`{one.name}`", one.says) for one in SCENARIOS.values()))
+
+
+def timed_twins() -> str:
+    """The twins that only timing reveals."""
+    rows = ((f"`{name}`", twins()[name].says, f"`{twins()[name].scenario}`", str(WITHIN[name])) for name in WITHIN)
+    return table(("faulty twin", "what is wrong with it", "scenario", "found within so many seeds"), rows)
+
+
+def measurements() -> str:
+    """All measurements of a build."""
+    return table(("measurement", "unit", "limit", "at fault", "what exactly"), metric_rows())
+
+
+def verdict_rules() -> str:
+    """Which evidence gives which verdict, in its order."""
+    return table(("what was found", "verdict"), rule_rows())
 
 
 MADE: dict[str, Callable[[], str]] = {
@@ -135,6 +207,16 @@ MADE: dict[str, Callable[[], str]] = {
     "pain-points": pain_point_table,
     "twins": twin_table,
     "failure": failure,
+    "faults": faults,
+    "fault-schedules": fault_schedules,
+    "bench-file": bench_file,
+    "capabilities": capabilities,
+    "esptool-operations": esptool_operations,
+    "invariants": invariant_table,
+    "explored-scenarios": explored_scenarios,
+    "timed-twins": timed_twins,
+    "measurements": measurements,
+    "verdicts": verdict_rules,
 }
 
 

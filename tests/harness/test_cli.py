@@ -54,6 +54,12 @@ class TestHelp:
         assert re.findall(r"^    ([a-z-]+)", text, re.MULTILINE) == [
             "demo",
             "fake",
+            "explore",
+            "boards",
+            "virtual-board",
+            "flash",
+            "monitor",
+            "validate",
             "serve",
             "check-config",
             "token",

@@ -11,6 +11,9 @@ import pytest
 import pytest_wsdevice.boards
 import pytest_wsdevice.stage
 import pytest_wsdevice.staged_board  # noqa: F401
+from harness.faulty.twins import twins
+
+twins()  # or each run within a test would register them anew, in a list that stays
 
 Run = Callable[..., pytest.RunResult]
 

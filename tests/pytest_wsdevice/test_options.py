@@ -47,7 +47,7 @@ def test_which_wins(
         ),
         (("--ws-timeline-seconds", "soon"), "expected a number of seconds above 0, got soon"),
         (("--ws-timeline-seconds", "inf"), "expected a number of seconds above 0, got inf"),
-        (("--ws-network", "udp"), "--ws-network: expected tcp or sim, got udp"),
+        (("--ws-network", "udp"), "--ws-network: expected auto, tcp or sim, got udp"),
         (("--ws-gateway-url", "http://h"), "--ws-gateway-url: expected an address that begins with ws:// or wss://"),
         (("--ws-gateway-http-url", "h:8003"), "--ws-gateway-http-url: expected an address that begins with http://"),
         (("--ws-gateway-url", "ws://h/", "--ws-network", "sim"), "cannot reach the gateway at --ws-gateway-url"),
@@ -94,4 +94,4 @@ def test_help(run: Run):
 
 def test_stash(pytestconfig: pytest.Config):
     """This very run has its options, too."""
-    assert pytestconfig.stash[OPTIONS].network in {"tcp", "sim"}
+    assert pytestconfig.stash[OPTIONS].network in {"auto", "tcp", "sim"}

@@ -26,6 +26,7 @@ def test_replay(run: Run):
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
         [
+            "*- what happened *",
             "*- simulation -*",
             "seed 3; to see it again:",
             "  pytest 'test_it.py::test_unlucky[[]tea time[]]' --ws-seed=3 --ws-faulty=second-hello-begins-a-session",
@@ -33,7 +34,6 @@ def test_replay(run: Run):
             "  * data *",
             "who waits for what:",
             "  *gateway*",
-            "*- what happened *",
         ]
     )
     (command,) = [line for line in result.outlines if line.startswith("  pytest ")]

@@ -169,3 +169,51 @@ def test_other():
     pass
 """
     run(test, "-p", "no:asyncio", settings="").assert_outcomes(passed=1, skipped=1)
+
+
+def test_by_default(run: Run):
+    """Async tests are simulated, unless they say that they need sockets; plain ones are not."""
+    test = """
+import asyncio, socket
+import pytest
+
+@pytest.mark.asyncio
+async def test_simulated(ws_device):
+    await asyncio.sleep(3000)
+
+@pytest.mark.asyncio
+@pytest.mark.ws_needs("kill_gateway")
+async def test_fault_of_the_simulation(ws_faults, ws_device):
+    await ws_faults.kill_gateway()
+
+@pytest.mark.asyncio
+@pytest.mark.ws_needs("tcp")
+async def test_needs_sockets(ws_device):
+    socket.socket().close()
+
+def test_plain(ws_device):
+    socket.socket().close()
+
+@pytest.mark.asyncio
+async def test_others():
+    socket.socket().close()
+"""
+    run(test, "-rs").assert_outcomes(passed=5)
+    run(test, "--ws-network=sim").assert_outcomes(passed=4, skipped=1)
+    run(test, "--ws-network=tcp", "-k", "not test_simulated").assert_outcomes(passed=3, skipped=1, deselected=1)
+
+
+def test_reaches_for_the_real_world(run: Run):
+    """A test that does without saying so is told what to say."""
+    test = """
+import socket
+import pytest
+
+@pytest.mark.asyncio
+async def test_it(ws_device):
+    socket.socket()
+"""
+    result = run(test)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*a socket would leave the simulation*", '*says @pytest.mark.ws_needs("tcp")*'])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from websockets.frames import Opcode
@@ -16,7 +17,7 @@ from gateway.identity import printable
 from gateway.protocol.decoding import decode_object
 from gateway.protocol.messages import HANDOVER_NOTICE
 from harness.device import Message
-from harness.errors import CannotConnect, ExpectationFailed, UpgradeRefused, WorldError
+from harness.errors import CannotConnect, ExpectationFailed, Misuse, UpgradeRefused, WorldError
 from harness.fakes.device import PATIENCE, FakeDevice
 from harness.records import FramePassed, Happened
 from harness.virtual.firmware.log import Log
@@ -99,7 +100,8 @@ class Connection:
     def vanish(self) -> None:
         """Fall silent, if there is a connection: the network is gone, and with it every farewell."""
         if self.device is not None and self.is_open:
-            self.device.vanish()
+            with suppress(Misuse):  # the network was lost before: it is silent already, and its end was not heard
+                self.device.vanish()
 
     async def aclose(self) -> None:
         """End the connection."""

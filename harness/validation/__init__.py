@@ -1,0 +1,1 @@
+"""Whether a build is good: flashed, run, measured, compared, and judged (``wsdevice validate``)."""
