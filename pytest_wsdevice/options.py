@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 
-NETWORKS = ("tcp", "sim")
+NETWORKS = ("auto", "tcp", "sim")
 
 
 class Setting(NamedTuple):
@@ -63,10 +63,11 @@ SETTINGS = (
     ),
     Setting(
         "ws_network",
-        "tcp|sim",
-        "tcp",
-        "What gateway and fake devices talk over: loopback sockets in real time (tcp), or a simulated network in "
-        "virtual time (sim), where a test of minutes takes milliseconds.",
+        "auto|tcp|sim",
+        "auto",
+        "What gateway and fake devices talk over: loopback sockets in real time (tcp), or, in async tests, a simulated "
+        "network in virtual time (sim), where a test of minutes takes milliseconds. auto: simulated, except for tests "
+        'that say ws_needs("tcp"), for boards, and for the gateway at --ws-gateway-url.',
     ),
     Setting(
         "ws_seeds",
@@ -111,7 +112,7 @@ class Options:
         gateway_url: of a gateway that runs elsewhere; empty: one is started for each test.
         gateway_http_url: the root of its HTTP port; empty: not known.
         gateway_config: TOML file of the gateway's settings; None: the defaults.
-        network: what fake devices and gateway talk over.
+        network: what fake devices and gateway talk over; ``auto``: as each test can.
         seeds: how many of them each simulated test has; None: as its marker says.
         seed: the only one; None: all of them.
         bench: path of a bench file, made absolute, or ``virtual:...``; empty: none.
@@ -125,7 +126,7 @@ class Options:
     gateway_url: str
     gateway_http_url: str
     gateway_config: Path | None
-    network: Literal["tcp", "sim"]
+    network: Literal["auto", "tcp", "sim"]
     seeds: int | None
     seed: int | None
     bench: str
@@ -179,7 +180,7 @@ def read_options(config: pytest.Config) -> Options:
         gateway_url=values["ws_gateway_url"],
         gateway_http_url=values["ws_gateway_http_url"].rstrip("/"),
         gateway_config=_path(config, values["ws_gateway_config"]),
-        network="sim" if values["ws_network"] == "sim" else "tcp",
+        network=cast('Literal["auto", "tcp", "sim"]', values["ws_network"]),
         seeds=_whole("ws_seeds", values, given, least=1),
         seed=_whole("ws_seed", values, given, least=0),
         bench=_bench(config, values["ws_bench"]),
@@ -209,7 +210,7 @@ def _check(values: dict[str, str], given: dict[str, str]) -> None:
     if http_url and not http_url.startswith("http://"):
         raise _wrong("ws_gateway_http_url", "an address that begins with http://", given)
     if values["ws_network"] not in NETWORKS:
-        raise _wrong("ws_network", "tcp or sim", given)
+        raise _wrong("ws_network", "auto, tcp or sim", given)
     if url and values["ws_network"] == "sim":
         raise pytest.UsageError("--ws-network sim cannot reach the gateway at --ws-gateway-url; use --ws-network tcp")
     if seeded := next((name for name in ("ws_seeds", "ws_seed") if values[name] and values["ws_network"] == "tcp"), ""):

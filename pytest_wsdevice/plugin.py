@@ -85,8 +85,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to what is reported of a failure: the timeline, and how to see it again."""
     report = yield
-    replaying.report_failure(item, report)
     reporting.report_failure(item, report)
+    replaying.report_failure(item, report)
     if report.when == "teardown":
         replaying.let_go(item)
         reporting.let_go(item)

@@ -12,6 +12,9 @@ from pytest_wsdevice.reporting import TIMELINE
 from pytest_wsdevice.simulated import SeededLoop, loop_of
 
 SECTION = "simulation"
+ESCAPED = "would leave the simulation"
+"""In the text of an `harness.simulation.errors.Escape`."""
+HINT = 'a test that needs real sockets, threads or time says @pytest.mark.ws_needs("tcp"), and is not simulated then'
 _OF_NO_MATTER = {"ws_network", "ws_seeds", "ws_seed", "ws_artifacts", "ws_timeline_seconds"}
 
 
@@ -19,7 +22,8 @@ def report_failure(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add the section to the report of a simulated test that failed."""
     made = loop_of(item)
     if made is not None and report.failed:
-        report.sections.append((SECTION, _text(item, made)))
+        escaped = ESCAPED in report.longreprtext
+        report.sections.append((SECTION, "\n".join([*([HINT] if escaped else []), _text(item, made)])))
 
 
 def let_go(item: pytest.Item) -> None:

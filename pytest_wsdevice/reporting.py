@@ -32,7 +32,9 @@ def header(config: pytest.Config) -> list[str]:
     """Return the lines of the report's head: what is tested, and settings that are not the default."""
     options = config.stash[OPTIONS]
     tested = options.gateway_url or "a gateway of this package, started for each test"
-    over = {"tcp": "loopback sockets", "sim": "a simulated network in virtual time"}[options.network]
+    real, simulated = "loopback sockets", "a simulated network in virtual time"
+    over = {"tcp": real, "sim": simulated, "auto": f"{simulated}, or {real} where a test needs them"}[options.network]
+    over = real if options.gateway_url else over
     lines = [f"wsdevice: {tested}; fake devices over {over}"]
     if options.faulty:
         lines.append(f"wsdevice: with the defect {options.faulty}, which the tests are to find")

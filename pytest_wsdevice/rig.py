@@ -23,7 +23,6 @@ NO_RIG = (
     "-m hil runs tests on boards, and there is no rig: --ws-bench bench.toml names one ('wsdevice boards scan' helps "
     "to write it); to try it out without any board: --ws-bench virtual:3"
 )
-NO_TOOLS = "-m hil needs what flashes boards and talks to them: pip install 'wsdevice[hil]'; {error}"
 _TOLD, _REMARKED = "ws_bench", "ws_remarks"  # what the controller tells the workers of pytest-xdist, and is told
 _SHOWN = 20  # remarks on what was tried again, in the summary
 
@@ -48,14 +47,13 @@ def check_rig(config: pytest.Config) -> None:
     from harness.errors import HarnessError  # noqa: PLC0415 - who asks for no boards loads nothing of them
 
     try:
+        from harness.bench import holding  # noqa: F401, PLC0415 - what boards need may not be installed
         from harness.bench.virtual_bench import chips_of, is_virtual  # noqa: PLC0415
 
         if is_virtual(given):
             chips_of(given)
         else:
             bench_of(config)
-    except ImportError as error:
-        raise pytest.UsageError(NO_TOOLS.format(error=error)) from None
     except HarnessError as error:
         raise pytest.UsageError(f"--ws-bench: {error}") from None
 

@@ -82,11 +82,13 @@ def loop_factories(item: pytest.Item) -> Factories:
 def is_simulated(item: pytest.Item) -> bool:
     """Whether a test runs on a simulated network: an async one that uses the fixtures, or asks for seeds itself."""
     options = item.config.stash[OPTIONS]
-    if not is_async(item) or asks_for_boards(item.config):
+    if not is_async(item) or options.network == "tcp" or options.gateway_url or asks_for_boards(item.config):
         return False
     if item.get_closest_marker("ws_seeds") is not None:
-        return options.network == "sim" or "ws_network" not in options.given
-    return options.network == "sim" and "ws_stage" in getattr(item, "fixturenames", ())
+        return True
+    if "ws_stage" not in getattr(item, "fixturenames", ()):
+        return False
+    return options.network == "sim" or not any("tcp" in marker.args for marker in item.iter_markers("ws_needs"))
 
 
 def is_async(item: pytest.Item) -> bool:

@@ -124,8 +124,12 @@ class AsyncBoard(BoardHandle):
         await _in_thread(self.held.reset)
 
     async def wake(self) -> None:
-        """Click its BOOT button, which xiaozhi firmware takes for a wake word."""
+        """Have firmware connect that takes no orders; see `HeldBoard.wake`."""
         await _in_thread(self.held.wake)
+
+    def distrust(self) -> None:
+        """Have it reset before another test gets it."""
+        self.held.unsettled = True
 
     async def have(self, build: Build | None = None, *, fresh: Fresh = "") -> None:
         """Have it online with this build, and as new as this; see `HeldBoard.have`."""

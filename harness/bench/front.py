@@ -109,10 +109,19 @@ class Front:
         """The OTA endpoint's address, for the NVS."""
         return f"http://{self.host}:{self._opened(self._http).port}{self._config.ota.path}"
 
-    def online(self, device: str) -> bool:
-        """Whether a gateway, whichever it leads to, has answered this device's hello on a connection that is open."""
+    def online(self, device: str, *, since: float = 0.0) -> bool:
+        """Whether a gateway, whichever it leads to, has answered this device's hello on a connection that is open.
+
+        Args:
+            device: its id.
+            since: loop time; what was answered before does not count: whoever is reset ends nothing.
+        """
         wanted = device_id(device)
-        return self._thread.call(lambda: any(tap.online and tap.device == wanted for tap in self._taps.values()))
+
+        def look() -> bool:
+            return any(tap.online and tap.device == wanted and tap.since >= since for tap in self._taps.values())
+
+        return self._thread.call(look)
 
     def lead_to(self, websocket: tuple[str, int], http: tuple[str, int]) -> None:
         """Pass connections on to these addresses from now on; those that are open are left as they are."""
@@ -228,11 +237,13 @@ class _Tap:
     Attributes:
         device: whose it is; empty until it has said so.
         online: its hello was answered, and neither side has ended it.
+        since: loop time of that answer.
     """
 
     def __init__(self, connection: int, tell: Callable[[str, WireRecord], None]) -> None:
         self.device = ""
         self.online = False
+        self.since = 0.0
         self._connection = connection
         self._tell = tell
         self._at = 0.0
@@ -260,7 +271,7 @@ class _Tap:
         if opcode is Opcode.CLOSE:
             self.online = False
         elif opcode is Opcode.TEXT and not sent and not self.online:
-            self.online = _is_hello(payload)
+            self.online, self.since = _is_hello(payload), self._at
         self._tell(self.device, WireFrame(self._at, self._connection, sent, opcode, payload))
 
 

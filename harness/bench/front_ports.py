@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 class FrontPorts(msgspec.Struct, frozen=True):
     """The ports of a front; 0: any that is free."""
 
-    websocket: int = 0
-    http: int = 0
+    websocket: Port = 0
+    http: Port = 0
 
 
 def remembered(directory: Path, board: str) -> FrontPorts:

@@ -12,22 +12,22 @@ from typing import Literal, Self, TypeAlias
 
 from harness.bench import capabilities
 from harness.bench.bench_file import NetworkConfig, plain_mac
+from harness.bench.board_power import BoardPower
 from harness.bench.front import Front
 from harness.bench.leases import Lease
-from harness.board.board import Board
+from harness.board.board import ONLINE, Board
 from harness.board.bring_up import StageName
 from harness.board.console_lines import Line
 from harness.board.console_view import ConsoleView
 from harness.board.crash_report import CrashReport
 from harness.board.crash_watch import QUIET
 from harness.board.decoding import decode, in_words
-from harness.board.errors import BoardCrashed
+from harness.board.errors import BoardCrashed, NoLines
 from harness.board.judging import LOOP, starts
 from harness.board.orders import announced
-from harness.board.power import Power
 from harness.board.provisioning import device_settings
 from harness.device import Body, Capability
-from harness.errors import WorldError
+from harness.errors import Misuse, WorldError
 from harness.firmware.build import Build
 from harness.firmware.chips import chip_named
 from harness.redaction import Redactor
@@ -37,6 +37,8 @@ Fresh: TypeAlias = Literal["", "reset", "power", "nvs", "flash"]
 """
 TAKES_ORDERS = 10.0
 """Seconds from coming online to the line that announces the test console: it is printed right behind."""
+FALLS_ASLEEP = 5.0
+"""Seconds from the click of BOOT that ends a conversation to the end of its connection."""
 _BEGINS = 1.0  # seconds from what a crash breaks to its first line: a line of the UART, and a busy machine
 _TOLD = 1.0  # seconds beyond the end of a crash, for telling it on
 _LOOK = 0.05  # seconds between two looks whether the gateway has the board
@@ -44,7 +46,7 @@ _TEST_CONSOLE = "test_console"
 
 
 class NotOnline(WorldError):
-    """The gateway has not seen the board."""
+    """The gateway has not seen the board, or sees it still."""
 
 
 class HeldBoard:
@@ -59,6 +61,7 @@ class HeldBoard:
         build: that is to be on it; None: what is on it stays.
         directory: for its console's log.
         memory: folder for what was last written to each board.
+        online: seconds from its start to the gateway, at most.
 
     Attributes:
         board: its parts.
@@ -71,7 +74,15 @@ class HeldBoard:
     """
 
     def __init__(
-        self, lease: Lease, front: Front, network: NetworkConfig, build: Build | None, directory: Path, memory: Path
+        self,
+        lease: Lease,
+        front: Front,
+        network: NetworkConfig,
+        build: Build | None,
+        directory: Path,
+        memory: Path,
+        *,
+        online: float = ONLINE,
     ) -> None:
         self.config = lease.board
         self.mac = plain_mac(self.config.mac)
@@ -88,6 +99,7 @@ class HeldBoard:
             build=build,
             settings=device_settings(network.ssid, network.psk(), ota_url=front.ota_url),
             await_online=self._await_online,
+            online_seconds=online,
             memory=memory,
             log=directory / f"{self.config.id}.log",
             redactor=self.redactor,
@@ -121,9 +133,9 @@ class HeldBoard:
         return self.config.id
 
     @property
-    def power(self) -> Power:
-        """Its supply; `power_off` and `power_on` do more."""
-        return self.board.power
+    def power(self) -> BoardPower:
+        """Its supply, with all that a board is to go through when it is switched."""
+        return BoardPower(self.board.power, self.power_off, self.power_on)
 
     @property
     def body(self) -> Body:
@@ -157,15 +169,16 @@ class HeldBoard:
         Raises:
             BringUpFailed: it cannot be brought there; a failure of before is told again, unless ``fresh``.
         """
-        was = self.board.bring_up.stage
         self.board.up(stage, fresh=fresh)
-        if stage == "online" and (fresh or was != "online"):
-            self._learn_orders()
 
     def reset(self) -> None:
-        """Reset it, and wait until it is online again; the connection it had is left to the gateway."""
-        self.lose_connection()
-        self.board.reset()
+        """Reset it, and wait until it is online again; the connection it had is left to the gateway.
+
+        Raises:
+            NoLines: it cannot be, neither by its lines nor by its supply.
+            BringUpFailed: it did not come online again.
+        """
+        self._fall_back()
         self.up("online")
 
     def power_off(self) -> None:
@@ -175,16 +188,24 @@ class HeldBoard:
 
     def power_on(self) -> None:
         """Give it power, and wait until it is online again. Idempotent."""
-        self.board.power_on()
-        self.up("online")
+        self.up("online")  # which gives it power where it has none
 
     def wake(self) -> None:
-        """Click its BOOT button, which xiaozhi firmware takes for a wake word.
+        """Have firmware connect that takes no orders, by clicks of its BOOT button.
+
+        For xiaozhi firmware that is a wake word; in a conversation it ends that, and the next one begins another.
 
         Raises:
             NoLines: its port cannot.
+            NotOnline: it was online, and a click did not end that.
         """
-        self.board.lines.click_boot()
+        click = self.board.lines.click_boot
+        if self._front.online(self.mac):
+            click()
+            self._await(
+                lambda: not self._front.online(self.mac), FALLS_ASLEEP, "lost its connection by a click of BOOT"
+            )
+        click()
 
     def have(self, build: Build | None, *, fresh: Fresh = "", ordered: bool = False) -> None:
         """Have it online with this build, and as new as this; see `Fresh`. None: the build it had at first.
@@ -196,6 +217,8 @@ class HeldBoard:
 
         Raises:
             BringUpFailed: it cannot be.
+            NoLines: it is to be reset, and cannot be.
+            Misuse: all of its flash is to be written anew, and nobody knows what belongs there.
         """
         self.console = ConsoleView(self.board.console)
         wanted = build or self._first_build
@@ -203,41 +226,61 @@ class HeldBoard:
             self.build = wanted
             self.board.change(build=wanted)
         if fresh == "flash":
+            if self.build is None:
+                raise Misuse(f"expected a build to put back on {self.id} once its flash is erased; --ws-build names it")
             self.board.flasher.erase()
             self.board.bring_up.fell_back("off")
         elif fresh == "nvs":
             self.board.provision_anew()
         elif fresh == "power":
             self.power_off()
-        elif fresh == "reset" or self.unsettled or (self.ordered and not ordered):
-            self.lose_connection()
-            self.board.bring_up.fell_back("provisioned")
+        elif fresh == "reset":
+            self._fall_back()
+        elif self.unsettled or (self.ordered and not ordered):
+            self._fall_back(may_stay=True)
         self.unsettled = False
         self.up("online")
 
     def lose_connection(self) -> None:
-        """Have its connections fall silent, as those of a board do that is reset, or loses its power, a moment later."""
+        """Have its connections fall silent, as those of a board do that loses its power a moment later."""
         if self.config.virtual:  # its sockets are those of a process, which the kernel would end with FIN
             self._front.silence(self.mac)
 
+    def _fall_back(self, *, may_stay: bool = False) -> None:
+        """Have the next bring-up reset it; ``may_stay``: or leave it as it is, where it cannot be reset."""
+        if not may_stay and not self.board.can_reset:
+            raise NoLines(f"expected {self.id} to have reset lines or a supply that can be switched, it has none")
+        self.lose_connection()
+        self.board.bring_up.fell_back("provisioned")
+
     def _await_online(self, seconds: float) -> None:
+        """Wait for the answer to its hello, and learn which orders it takes; raises a `HarnessError`."""
+        began = self._began()
+        self._await(lambda: self._front.online(self.mac, since=began), seconds, "been seen by the gateway")
+        self.ordered = False
+        self.verbs = frozenset()
+        if _TEST_CONSOLE in self.config.caps:
+            line = self.board.console.expect(announcement_of_orders, TAKES_ORDERS, since=self.board.reset_at)
+            self.verbs = announced(line.text) or frozenset()
+
+    def _began(self) -> float:
+        """Return when its present life began, by loop time; a connection of before may still look open."""
+        if not self.board.can_reset:
+            return 0.0  # there is no other life that one could know of
+        first = self.board.console.lines(self.board.reset_at)[:1]
+        return first[0].at if first else 0.0
+
+    def _await(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
         began = time.monotonic()
-        while not self._front.online(self.mac):
+        while not holds():
             waited = time.monotonic() - began
             hopeless = self.board.console.state in {"lost", "closed"} or self._starts_again_and_again()
             if hopeless or waited > seconds:
-                raise NotOnline(f"the gateway has not seen {self.id} ({self.mac}) within {waited:.1f} s")
+                raise NotOnline(f"expected that {self.id} ({self.mac}) had {what}, it has not in {waited:.1f} s")
             time.sleep(_LOOK)
 
     def _starts_again_and_again(self) -> bool:
         return len(starts(self.board.console.lines(self.board.reset_at))) >= LOOP
-
-    def _learn_orders(self) -> None:
-        self.ordered = False
-        self.verbs = frozenset()
-        if _TEST_CONSOLE in self.config.caps:
-            line = self.board.console.expect(_announces, TAKES_ORDERS, since=self.board.reset_at)
-            self.verbs = announced(line.text) or frozenset()
 
     # --- crashes ------------------------------------------------------------------------------------------------
 
@@ -278,5 +321,6 @@ class HeldBoard:
         return in_words(report, decode(report, self.build.elf if self.build else None, self.config.chip_facts))
 
 
-def _announces(line: Line) -> bool:
+def announcement_of_orders(line: Line) -> bool:
+    """Whether a line announces a test console."""
     return announced(line.text) is not None

@@ -13,14 +13,15 @@ from types import TracebackType
 from typing import Self
 
 from harness.bench.bench_file import Bench
-from harness.bench.errors import NoBoardFree, NothingMatches
+from harness.bench.errors import BenchIncomplete, NoBoardFree, NothingMatches
 from harness.bench.front import Front
 from harness.bench.front_ports import remember, remembered
 from harness.bench.health import Health
 from harness.bench.held_board import HeldBoard
 from harness.bench.leases import Lease, Leases
-from harness.bench.recovery import Remedies, recover
+from harness.bench.recovery import recover
 from harness.bench.selection import WAIT, choose
+from harness.board.board import ONLINE
 from harness.board.errors import BringUpFailed, PortFailed
 from harness.errors import HarnessError, Misuse
 from harness.firmware.build import Build, find_build
@@ -47,6 +48,7 @@ class Holding:
         directory: for logs, and the state of the front's gateway.
         builds: what is to be on the boards, by chip; of other chips: what is on them stays.
         wait: seconds to wait for a board that others hold.
+        online: seconds from the start of a board to the gateway, at most.
         tell: is told what was tried again, in words.
 
     Attributes:
@@ -60,6 +62,7 @@ class Holding:
         builds: Mapping[ChipName, Build] | None = None,
         *,
         wait: float = WAIT,
+        online: float = ONLINE,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.bench = bench
@@ -67,6 +70,7 @@ class Holding:
         self._directory = directory
         self._builds = builds or {}
         self._wait = wait
+        self._online_seconds = online
         self._tell = tell
         self._leases = Leases(bench.lock_dir)
         self._health = Health(bench.state_dir)
@@ -109,6 +113,8 @@ class Holding:
 
         Raises:
             NothingMatches, NoBoardFree: there is none.
+            BenchIncomplete: an address or a password of the bench is not there.
+            PortFailed: its port cannot be opened, and no other board can take its place.
             BringUpFailed: it cannot be brought online; told again to whoever asks for it later.
         """
         for held in self.held:
@@ -150,7 +156,12 @@ class Holding:
         lease = choose(self.bench, self._leases, self._health, chip, caps, ids=ids, test=test, wait=self._wait)
         board = lease.board.id
         try:
-            held = self._ends.enter_context(self._made(lease))
+            held = self._made(lease)
+        except BaseException:
+            lease.release()  # or this process would be told that it holds the board itself
+            raise
+        try:
+            self._ends.enter_context(held)
         except PortFailed as failed:
             self._note_fault(board, str(failed))
             raise _RigFault(board, failed) from None
@@ -173,11 +184,26 @@ class Holding:
             self._front = self._opened_front(lease.board.id)
         remember(self._memory, lease.board.id, self._front.ports)
         build = self._builds.get(lease.board.chip)
-        return HeldBoard(lease, self._front, self.bench.network, build, self._directory, self._memory)
+        return HeldBoard(
+            lease,
+            self._front,
+            self.bench.network,
+            build,
+            self._directory,
+            self._memory,
+            online=self._online_seconds,
+        )
 
     def _opened_front(self, board: str) -> Front:
-        front = Front(self.bench.network.gateway_host, self._directory / "front", ports=remembered(self._memory, board))
-        return self._ends.enter_context(front)
+        host = self.bench.network.gateway_host
+        front = Front(host, self._directory / "front", ports=remembered(self._memory, board))
+        try:
+            return self._ends.enter_context(front)
+        except OSError as error:
+            raise BenchIncomplete(
+                f"expected network.gateway_host of the bench {self.bench.name} to be an address of this machine, got "
+                f"{host}: {error.strerror or error}"
+            ) from error
 
     def _bring_up(self, held: HeldBoard) -> None:
         """Bring it online; where the rig is at fault, after it was brought back.
@@ -191,25 +217,12 @@ class Holding:
             if failed.verdict != "rig":
                 raise
             self._note_fault(held.id, failed.why)
-            recovery = recover(held.id, self._remedies(held), lambda: _answers(held), self._health, why=failed.why)
+            remedies = held.board.remedies()
+            recovery = recover(held.id, remedies, lambda: _answers(held), self._health, why=failed.why)
             self._tell(str(recovery))
             if not recovery.helped:
                 raise
             held.up("online", fresh=True)
-
-    def _remedies(self, held: HeldBoard) -> Remedies:
-        board = held.board
-
-        def reflash() -> None:
-            board.flasher.erase()
-            board.up("flashed", fresh=True)
-
-        return Remedies(
-            reset=board.lines.reset if board.lines.can_reset else None,
-            watchdog_reset=board.flasher.watchdog_reset,
-            power=board.power,
-            reflash=reflash if held.build is not None else None,
-        )
 
 
 def builds_for(bench: Bench, paths: Sequence[Path], directory: Path) -> dict[ChipName, Build]:

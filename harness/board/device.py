@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Opcode
 
 from gateway.protocol.close_codes import CloseCode
 from gateway.protocol.messages import encode
+from harness.board.order_failures import meant
 from harness.board.orders import OrderFailed, Orders
 from harness.device import Body, Capability, Device, LinkView, Message, Settings
 from harness.errors import (
@@ -23,8 +25,6 @@ from harness.errors import (
     FirmwareWouldFail,
     HarnessError,
     Misuse,
-    NotConnected,
-    UpgradeRefused,
 )
 from harness.fakes.device import PATIENCE, FakeDevice
 from harness.receiving import EXPECT, Receiving
@@ -33,6 +33,7 @@ from harness.records import FramePassed, Happened, Watch, WireClosed, WireOpened
 BOOTS_IN = 30.0
 """Seconds for a board to come up after a reset, to the line that announces its test console: a slow Wi-Fi included."""
 _CUT_WAIT = 3.0  # seconds for a connection that was cut to be gone: an order, and the way through the front
+_OPEN_WAIT = 3.0  # seconds from the firmware's word that it is connected until that is known here, too
 _ORDERED: dict[Capability, str] = {  # what can be asked for, and the order that it takes
     "send": "send",
     "audio": "audio",
@@ -69,11 +70,14 @@ class BoardHandle(Protocol):
         """Press its reset button, and wait likewise."""
 
     async def wake(self) -> None:
-        """Have firmware that takes no orders connect: xiaozhi firmware does when its BOOT button is clicked.
+        """Have firmware that takes no orders connect anew: xiaozhi firmware does when its BOOT button is clicked.
 
         Raises:
             Misuse: the rig cannot.
         """
+
+    def distrust(self) -> None:
+        """Have it reset before another test gets it."""
 
 
 class BoardDevice(Receiving, Device):
@@ -142,11 +146,14 @@ class BoardDevice(Receiving, Device):
         self._view = view
         self._loop = asyncio.get_running_loop()
         self._configured: dict[str, Any] | None = None
+        self._configured_in = 0  # which life of the firmware, of those that `orders` has seen
         self._connection: int | None = None
         self._code: int | None = None
         self._vanished = False
         self._answered = False
+        self._off = False
         self._came_up = False
+        self._opened = asyncio.Event()
         self._broken: HarnessError | None = None
         self._detach = attend(device_id, self._happens)
 
@@ -167,17 +174,26 @@ class BoardDevice(Receiving, Device):
         """Have it open its connection anew; see `FakeDevice.connect`.
 
         Raises:
-            UpgradeRefused, CannotConnect: as of `FakeDevice.connect`.
-            NoAnswer: the firmware does not take the order.
+            UpgradeRefused, CannotConnect: as of `FakeDevice.connect`; also when it has connected, but not through this
+                machine.
+            NoAnswer: the firmware does not answer.
+            Misuse: the firmware does not take such orders.
         """
         await self._configure()
-        if self._connection is not None and not self._vanished:
-            self.cut()
+        if self._connection is not None and not self._vanished and "cut" in self._verbs:
+            await self._order("cut")
             await self._ended()
-        self._inbox.clear()
+        self._forget()
         self._connection, self._vanished, self._code = None, False, None
+        self._opened.clear()
         self._note("connects")
         await self._order("connect", timeout, timeout=timeout)
+        try:
+            async with asyncio.timeout(_OPEN_WAIT):
+                await self._opened.wait()
+        except TimeoutError:
+            why = "its firmware says that it is connected, but no connection of its id came to this machine"
+            raise CannotConnect(self._way, why) from None
 
     async def hello(self, timeout: float = PATIENCE, **fields: Any) -> Message:
         """Have it say hello, and return the answer; see `FakeDevice.hello`."""
@@ -192,12 +208,13 @@ class BoardDevice(Receiving, Device):
         """
         by_itself, self._came_up = self._came_up, False
         if by_itself and self.is_online and self._is_as_built():
+            self._inbox.take("hello", {})  # the answer to its own
             return
         if "connect" in self._verbs:
             await self.connect(timeout)
             await self.hello(timeout)
             return
-        self._inbox.clear()
+        self._forget()
         self._note("is woken")
         await self._handle.wake()
         await self.expect("hello", 2 * timeout)
@@ -211,11 +228,15 @@ class BoardDevice(Receiving, Device):
         own = (self.framing, self.acks, self.reads_bytes_per_second, self.headers, self.features)
         return own == (1, True, None, {}, {"mcp": True})
 
+    def _forget(self) -> None:
+        self._inbox.clear()
+        self._broken = None
+
     async def _configure(self) -> None:
         options = {"url": self._way, **{name: getattr(self, name) for name in _OPTIONS}}
-        if options == self._configured:
+        if options == self._configured and self._orders.starts == self._configured_in:
             return
-        self._configured = None
+        self._configured, self._configured_in = None, self._orders.starts
         await self._order("configure", **options)
         self._configured = {**options, "features": dict(self.features), "headers": dict(self.headers)}
 
@@ -287,22 +308,28 @@ class BoardDevice(Receiving, Device):
     async def power_off(self) -> None:
         """Take its power: the gateway is not told. Idempotent."""
         self._need("power")
-        self._note("loses power", fault=True)
-        self._vanished = True
+        if not self._off:
+            self._note("loses power", fault=True)
+        self._off = self._vanished = True
         await self._handle.power_off()
 
     async def power_on(self) -> None:
         """Give it power, and wait until its firmware is up, which may connect by itself. Idempotent."""
         self._need("power")
+        was_off, self._off = self._off, False
+        if was_off:
+            self._forget()  # what it is sent from here on is for its new life
         await self._handle.power_on()
-        self._note("has power")
-        self._configured, self._came_up = None, True
+        if was_off:
+            self._note("has power")
+            self._configured, self._came_up = None, True
 
     async def reset(self) -> None:
         """Press its reset button and have it go online again; the connection it had is left to the gateway."""
         self._need("reset")
         self._note("is reset", fault=True)
         self._vanished = True
+        self._forget()
         await self._handle.reset()
         self._configured, self._came_up = None, True
         await self.go_online()
@@ -310,8 +337,8 @@ class BoardDevice(Receiving, Device):
     async def provision(self, settings: Settings) -> None:
         """Write its settings; in force from its next `connect`. The address stays its own way to the gateway."""
         self._need("provision")
+        await self._order("provision", url=self._way, token=settings.token, framing=settings.framing)
         self.token, self.framing = settings.token, settings.framing
-        await self._order("provision", url=self._way, token=self.token, framing=self.framing)
         self._note(f"is provisioned: framing {self.framing}, {'a' if self.token else 'no'} token")
 
     def clone(self, name: str, **other: Any) -> FakeDevice:
@@ -322,18 +349,30 @@ class BoardDevice(Receiving, Device):
         )
 
     async def aclose(self) -> None:
-        """Have it end its connection, and wait until it has; idempotent."""
+        """Have it end its connection, and wait until it has; idempotent.
+
+        For one that does not end it no test has to fail: it is reset before another one gets it.
+        """
         try:
-            if not self.closed.is_set() and not self._vanished and "cut" in self.capabilities and self._spoilt is None:
-                self._orders.post("cut")
-                await self._ended()
+            if not self.closed.is_set() and not self._vanished and "cut" in self._verbs and self._spoilt is None:
+                async with asyncio.timeout(_CUT_WAIT):
+                    await self._orders.call("cut")
+                    await self.closed.wait()
+        except (HarnessError, TimeoutError) as error:
+            self._handle.distrust()
+            self._note(f"did not end its connection: {str(error) or 'it does not answer'}")
         finally:
             self._detach()
+            self._vanished = True  # nobody tells of it any more
             await self._orders.aclose()
 
     async def _ended(self) -> None:
-        async with asyncio.timeout(_CUT_WAIT):
-            await self.closed.wait()
+        try:
+            async with asyncio.timeout(_CUT_WAIT):
+                await self.closed.wait()
+        except TimeoutError:
+            wanted = "its connection to be gone"
+            raise ExpectationFailed(self.name, wanted, _CUT_WAIT, self._state(), self._inbox.unread) from None
 
     # --- orders -------------------------------------------------------------------------------------------------
 
@@ -355,21 +394,8 @@ class BoardDevice(Receiving, Device):
         try:
             return await self._orders.call(verb, seconds, **arguments)
         except OrderFailed as failed:
-            raise self._meant(failed) from failed
-
-    def _meant(self, failed: OrderFailed) -> HarnessError:
-        facts = failed.facts
-        if failed.error == "UpgradeRefused":
-            return UpgradeRefused(int(facts.get("status", 0)), str(facts.get("reason", "")), facts.get("headers"))
-        if failed.error == "CannotConnect":
-            return CannotConnect(self._way, str(facts.get("why", failed.text)))
-        if failed.error == "NotConnected":
-            return NotConnected(self.name, str(facts.get("why", self._state())))
-        if failed.error == "FirmwareWouldFail":
-            return FirmwareWouldFail(failed.text)
-        if failed.error == "ExpectationFailed":
-            return ExpectationFailed(self.name, f"an end to {failed.verb!r}", 0.0, failed.text, self._inbox.unread)
-        return failed
+            state, unread = self._state(), self._inbox.unread
+            raise meant(failed, self.name, url=self._way, state=state, unread=unread) from failed
 
     # --- what its connection tells ------------------------------------------------------------------------------
 
@@ -377,7 +403,9 @@ class BoardDevice(Receiving, Device):
         if isinstance(record, WireOpened):
             self._connection = record.connection
             self._code, self._vanished, self._answered = None, False, False
+            self._broken = None
             self.closed.clear()
+            self._opened.set()
             self._note("is connected: 101", at=record.at)
         elif record.connection != self._connection:
             return  # one that it left behind
@@ -390,10 +418,16 @@ class BoardDevice(Receiving, Device):
         self._watch(FramePassed(at, self.name, sent, opcode, payload))
         if not sent and not self._vanished:
             if opcode is Opcode.CLOSE:
-                self._code = int(Close.parse(payload).code)
+                self._close_received(payload)
             message = self._received(opcode, payload)
             if message is not None and message["type"] == "hello":
                 self._answered, self.session_id = True, str(message.get("session_id", ""))
+
+    def _close_received(self, payload: bytes) -> None:
+        try:
+            self._code = int(Close.parse(payload).code)
+        except ProtocolError as error:
+            self._crash(f"a Close frame of {len(payload)} bytes: {error}")
 
     def _lost(self, record: WireClosed) -> None:
         if self._code is None:
@@ -404,7 +438,8 @@ class BoardDevice(Receiving, Device):
         self._inbox.wake()
 
     def _crash(self, sent: str) -> None:
-        self._broken = FirmwareWouldFail(f"the gateway sent {self.name} {sent}")
+        self._note(f"would crash on {sent}")
+        self._broken = self._broken or FirmwareWouldFail(f"the gateway sent {self.name} {sent}")
 
     def _state(self) -> str:
         if self._broken is not None:

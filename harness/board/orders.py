@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -79,8 +78,8 @@ class NoAnswer(WorldError):
 
     def __str__(self) -> str:
         return (
-            f"expected an answer to {self.verb!r} on the test console, none came in {self.seconds:g} s; does the board "
-            "run firmware with a test console, and has it not crashed?"
+            f"expected an answer to {self.verb!r} on the test console, none came in {self.seconds:.1f} s; has the "
+            "board power, does it run firmware with a test console, and has it not crashed?"
         )
 
 
@@ -95,9 +94,13 @@ class Orders:
 
     Args:
         console: of the board.
+
+    Attributes:
+        starts: how often the firmware has announced its test console since then: what it was told before is forgotten.
     """
 
     def __init__(self, console: Console) -> None:
+        self.starts = 0
         self._console = console
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[str] = asyncio.Queue(QUEUED)
@@ -109,9 +112,9 @@ class Orders:
         """Give an order and return its answer.
 
         Raises:
-            OrderFailed: the firmware could not do it.
-            NoAnswer: none came within ``timeout`` seconds and `MARGIN`.
-            WorldError: the port is gone.
+            OrderFailed: the firmware could not do it; or as of `post`.
+            NoAnswer: none came within ``timeout`` seconds and `MARGIN`, or before `aclose`.
+            PortFailed: what became of the port.
         """
         return await self.answer(verb, self.post(verb, **arguments), timeout)
 
@@ -132,18 +135,17 @@ class Orders:
 
     async def answer(self, verb: str, order: asyncio.Future[tuple[str, str]], timeout: float = MARGIN) -> Any:
         """Wait for the answer to an order that was posted; see `call`."""
-        seconds = timeout + MARGIN
-        either: list[asyncio.Future[Any]] = [order, self._writer]
-        done, _ = await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if order in done:
-            outcome, rest = order.result()
-        elif self._writer in done:
-            order.cancel()
-            self._writer.result()  # raises what the port did
-            raise NoAnswer(verb, 0.0)
-        else:
-            order.cancel()
-            raise NoAnswer(verb, seconds)
+        began = self._loop.time()
+        try:
+            either: list[asyncio.Future[Any]] = [order, self._writer]
+            await asyncio.wait(either, timeout=timeout + MARGIN, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            order.cancel()  # what comes later is nobody's; no change where it is answered
+        if order.cancelled():
+            if self._writer.done() and not self._writer.cancelled():
+                self._writer.result()  # raises what became of the port
+            raise NoAnswer(verb, self._loop.time() - began)
+        outcome, rest = order.result()
         if outcome == "ok":
             return _decoded(rest)
         error, _, facts = rest.partition(" ")
@@ -154,9 +156,11 @@ class Orders:
         """Give up what was not written yet; idempotent."""
         self._detach()
         self._writer.cancel()
-        await asyncio.wait([self._writer])
         for future in list(self._answers.values()):
             future.cancel()
+        await asyncio.wait([self._writer])
+        if not self._writer.cancelled():
+            self._writer.exception()  # who waited for an answer was told
 
     async def _write(self) -> None:
         while True:
@@ -164,9 +168,21 @@ class Orders:
             await self._loop.run_in_executor(None, self._console.write_line, line)
 
     def _said(self, line: Line) -> None:
+        if line.kind != "said":
+            return  # an order may hold what looks like an answer
         if found := _ANSWER.search(line.text):
-            with suppress(RuntimeError):  # the loop was closed without a word: a test that has crashed
-                self._loop.call_soon_threadsafe(self._answered, int(found[1]), found[2], found[3] or "")
+            self._call(self._answered, int(found[1]), found[2], found[3] or "")
+        elif announced(line.text) is not None:
+            self._call(self._started)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop was closed without a word: a test that has crashed
+            self._detach()
+
+    def _started(self) -> None:
+        self.starts += 1
 
     def _answered(self, number: int, outcome: str, rest: str) -> None:
         future = self._answers.get(number)

@@ -32,6 +32,7 @@ SUBJECTS = (
     "process",
     "threads",
     "ota",
+    "timing",
 )
 """Modules of this package that hold twins."""
 
@@ -44,11 +45,12 @@ class Twin(msgspec.Struct, frozen=True):
         subject: the module it is in.
         says: what is wrong with it, in a sentence.
         found_by: the scenarios that must fail on it, all of them and no other: ``test_file.py::test_name``, with its
-            parameters where only some of them do.
+            parameters where only some of them do; none where only timing reveals it.
         message: a regular expression that the failures' messages match: they name the defect.
         pain_point: number of the field defect it is, from 1 to 10; 0: one of our own.
         hole: it is what the first fix of that pain point still gets wrong.
         network: what it is found over; ``tcp`` where it takes real threads or sockets.
+        scenario: of `harness.exploration`, in which seeds find it; empty: the conformance suite does.
         planted: a context manager; the defect is there within it.
     """
 
@@ -60,6 +62,7 @@ class Twin(msgspec.Struct, frozen=True):
     pain_point: int
     hole: bool
     network: Literal["sim", "tcp"]
+    scenario: str
     planted: Callable[[], AbstractContextManager[object]]
 
 
@@ -82,7 +85,28 @@ def defect(
         assert name not in _twins, f"two twins are called {name}"
         scenarios = (found_by,) if isinstance(found_by, str) else found_by
         subject = planted.__module__.rpartition(".")[2]
-        _twins[name] = Twin(name, subject, says, scenarios, message, pain_point, hole, network, planted)
+        _twins[name] = Twin(name, subject, says, scenarios, message, pain_point, hole, network, "", planted)
+        return planted
+
+    return register
+
+
+def timing_defect(
+    says: str, *, scenario: str, message: str
+) -> Callable[[Callable[[], AbstractContextManager[object]]], Callable[[], AbstractContextManager[object]]]:
+    """Make a twin that no scenario of the conformance suite finds; see `defect`.
+
+    Args:
+        says: what is wrong with it, in a sentence.
+        scenario: of `harness.exploration`, in which some seeds find it.
+        message: a regular expression that what is found matches.
+    """
+
+    def register(planted: Callable[[], AbstractContextManager[object]]) -> Callable[[], AbstractContextManager[object]]:
+        name = planted.__name__.replace("_", "-")
+        assert name not in _twins, f"two twins are called {name}"
+        subject = planted.__module__.rpartition(".")[2]
+        _twins[name] = Twin(name, subject, says, (), message, 0, False, "sim", scenario, planted)
         return planted
 
     return register

@@ -124,6 +124,11 @@ class ConnectionEnd:
         self.outgoing.reset()
         self._forget()
 
+    def cut(self) -> None:
+        """A middlebox ends the connection: both ends get FIN, behind what has arrived; idempotent."""
+        self.incoming.cut()
+        self.outgoing.cut()
+
     def _forget(self) -> None:
         if not self._forgotten:
             self._forgotten = True

@@ -7,6 +7,7 @@ imported out of ``time`` (``from time import time``), ``datetime.now()``, the or
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -42,9 +43,12 @@ class Entropy:
         self._real: list[tuple[Any, str, Any]] = []
         self._real_state: Any = None
         self._collects = False
+        self._file_system = contextlib.ExitStack()
 
     def __enter__(self) -> None:
         """Take over."""
+        if self._loop.sqlite is not None:
+            self._file_system.enter_context(self._loop.sqlite.in_force())
         self._collects = gc.isenabled()
         gc.disable()
         self._real_state = random.getstate()
@@ -57,6 +61,7 @@ class Entropy:
 
     def __exit__(self, *_: object) -> None:
         """Give everything back."""
+        self._file_system.close()
         while self._real:
             owner, name, value = self._real.pop()
             setattr(owner, name, value)

@@ -13,12 +13,13 @@ from typing import Any
 
 from harness.simulation.processes import current_process
 from harness.simulation.virtual_time import as_in_a_thread
+from harness.simulation.writes import WriteLog
 
 
 class Job:
     """One call: what is to be done, and who waits for it."""
 
-    __slots__ = ("context", "future", "settle", "slept", "work")
+    __slots__ = ("call", "context", "future", "settle", "slept", "work")
 
     def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any], context: contextvars.Context) -> None:
         self.work = work
@@ -26,6 +27,7 @@ class Job:
         self.context = context
         self.settle: Callable[[], None] = self._nothing
         self.slept = 0.0
+        self.call = 0
 
     def do(self) -> None:
         """Do the work, and keep what came of it."""
@@ -54,18 +56,25 @@ class Pool:
 
     Args:
         threads: how many calls run at once.
-        duration: the shortest and the longest, in seconds; (0, 0): the effect comes within the call, the result one
-            turn of the loop later.
+        duration: says how long a call that begins now takes, at least and at most, in seconds; (0, 0): the effect comes
+            within the call, the result one turn of the loop later.
         chance: what durations are drawn from.
+        log: is told of each call; None: nobody is.
     """
 
     running: Job | None = None
     """The call that is just being done, in whatever pool: ``time.sleep`` makes it longer."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, threads: int, duration: tuple[float, float], chance: random.Random
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: int,
+        duration: Callable[[], tuple[float, float]],
+        chance: random.Random,
+        log: WriteLog | None = None,
     ) -> None:
         self._loop = loop
+        self._log = log
         self._free = threads
         self._duration = duration
         self._chance = chance
@@ -82,30 +91,40 @@ class Pool:
             if job.future.cancelled():
                 continue
             self._free -= 1
-            if self._duration[1] <= 0:
+            shortest, longest = self._duration()
+            if longest <= 0:
                 self._do(job, 0.0)
             else:
-                seconds = self._chance.uniform(*self._duration)
+                seconds = self._chance.uniform(shortest, longest)
                 before = seconds * self._chance.random()
                 self._loop.call_later(before, self._do, job, seconds - before)
 
     def _do(self, job: Job, rest: float) -> None:
         outer, Pool.running = Pool.running, job
+        if self._log is not None:
+            job.call = self._log.began()
         try:
             job.do()
         finally:
             Pool.running = outer
+            if self._log is not None:
+                self._log.had_its_effect()
         rest += job.slept
         if rest > 0:
             self._loop.call_later(rest, self._done, job)
         else:
             self._free += 1
-            self._loop.call_soon(job.tell)
+            self._loop.call_soon(self._tell, job)
             self._begin()
+
+    def _tell(self, job: Job) -> None:
+        if self._log is not None:
+            self._log.told(job.call)
+        job.tell()
 
     def _done(self, job: Job) -> None:
         self._free += 1
-        job.tell()
+        self._tell(job)
         self._begin()
 
 

@@ -36,6 +36,7 @@ class Host:
         address: its IPv4 address.
         profile: its TCP.
         powered: whether it is on.
+        online: whether it has a network at all; where it has none, connecting fails at once.
         disk: what it keeps over a loss of power.
         clock_offset: seconds by which its wall clock is wrong.
         listeners: its listening sockets, by port.
@@ -48,7 +49,8 @@ class Host:
         self.address = address
         self.profile = profile
         self.powered = True
-        self.disk = Disk(name)
+        self.online = True
+        self.disk = Disk(name, loop.sqlite, loop.stream(f"disk of {name}"))
         self.clock_offset = 0.0
         self.listeners: dict[int, Listener] = {}
         self.connections: dict[ConnectionEnd, None] = {}
@@ -157,7 +159,7 @@ class Host:
         self._check_can_die("power_off")
         self.loop.trace.note(self.loop.time(), "power off", self.name)
         self.powered = False
-        self._end_process()
+        self._end_process(power_cut=True)
         self.listeners.clear()
         for end in tuple(self.connections):
             end.vanish()
@@ -179,11 +181,11 @@ class Host:
                 f"expected all that runs on {self.name} to have begun with its spawn(), or it would live on: {what}"
             )
 
-    def _end_process(self) -> None:
+    def _end_process(self, *, power_cut: bool = False) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         self.loop.bury(process)
         self._tasks.clear()
-        self.disk.leave_to_the_next()
+        self.disk.leave_to_the_next(power_cut=power_cut)
         process.files.close()

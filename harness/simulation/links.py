@@ -14,22 +14,40 @@ _ATTEMPTS = 8  # to get a segment through a lossy link; one that is lost more of
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slices:
+    """A way to cut what is sent, and to spread it.
+
+    Attributes:
+        average: bytes of a segment; each is one read.
+        variation: bytes by which its length differs from that, at most, drawn evenly.
+        seconds: between one segment and the next.
+    """
+
+    average: int
+    variation: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Link:
     """One direction between two hosts.
 
     Attributes:
         latency: seconds that every segment takes.
         jitter: what each may take longer, drawn evenly; the order of a connection is kept.
-        bandwidth: bytes a second, shared by all connections of the direction; 0: without limit.
+        bandwidth: bytes a second, shared by all connections of the direction, as the pauses of `Slices` are; 0: without
+            limit.
         loss: the chance of a segment to be lost; as TCP sends it anew, it comes later.
         fragment: how it is cut.
+        slow_close: seconds by which the end of a stream comes later.
     """
 
     latency: float = 0.0005  # a switched LAN, with its two kernels
     jitter: float = 0.0
     bandwidth: float = 0.0
     loss: float = 0.0
-    fragment: Fragment = "joined"
+    fragment: Fragment | Slices = "joined"
+    slow_close: float = 0.0
 
 
 class Powered(Protocol):
@@ -70,8 +88,10 @@ class Path:
     def arrival(self, now: float, size: int, retransmission: float) -> float:
         """Draw when a segment arrives that is sent now."""
         link = self.link
-        if link.bandwidth:
-            self._free_at = now = max(now, self._free_at) + size / link.bandwidth
+        pause = link.fragment.seconds if size and isinstance(link.fragment, Slices) else 0.0
+        if link.bandwidth or pause:
+            now = max(now, self._free_at) + (size / link.bandwidth if link.bandwidth else 0.0)
+            self._free_at = now + pause
         now += self.delay()
         for attempt in range(_ATTEMPTS if link.loss else 0):
             if self._chance.random() >= link.loss:
@@ -81,6 +101,10 @@ class Path:
 
     def cut(self, longest: int) -> int:
         """Draw the length of a segment that may be so long."""
-        if self.link.fragment == "byte":
+        fragment = self.link.fragment
+        if isinstance(fragment, Slices):
+            drawn = fragment.average + self._chance.randint(-fragment.variation, fragment.variation)
+            return max(1, min(longest, drawn))
+        if fragment == "byte":
             return 1
-        return self._chance.randint(1, longest) if self.link.fragment == "random" else longest
+        return self._chance.randint(1, longest) if fragment == "random" else longest

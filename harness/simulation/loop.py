@@ -10,12 +10,15 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
+from harness.errors import Misuse
+from harness.simulation import sqlite_writes
 from harness.simulation.entropy import EPOCH, Entropy
 from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock, SimulationStopped
 from harness.simulation.escapes import LOOP_METHODS
 from harness.simulation.executor import Job, Pool, is_closed, thread_context, threads_of
 from harness.simulation.network import SimulatedNetwork
 from harness.simulation.processes import current_process
+from harness.simulation.sqlite_writes import Watch
 from harness.simulation.trace import Trace
 from harness.simulation.unwinding import muted
 from harness.simulation.virtual_time import VirtualTimeLoop
@@ -55,14 +58,19 @@ class SimulatedLoop(VirtualTimeLoop):
         keep_trace: keep all lines of the trace, not only the last.
         executor_time: the shortest and the longest time of a call in the executor; (0, 0): done at once, and known one
             turn of the loop later.
+        torn_disks: follow what SQLite writes and syncs, so that a death finds it in the middle of a call, and a loss of
+            power loses what was not synced.
         limits: ``virtual_limit``, ``wall_limit``, ``turns_limit`` of `VirtualTimeLoop`.
 
     Attributes:
         seed: as given.
         trace: what happens.
         network: hosts and links.
-        executor_time: as given; may be changed.
+        sqlite: the watch of SQLite's writes; None without ``torn_disks``.
+        executor_time: as given; may be changed, for calls that begin from then on.
     """
+
+    _closed = True  # until it is made: asyncio asks, of one whose arguments were wrong, when it goes
 
     def __init__(
         self,
@@ -70,8 +78,10 @@ class SimulatedLoop(VirtualTimeLoop):
         *,
         keep_trace: bool = False,
         executor_time: tuple[float, float] = EXECUTOR_TIME,
+        torn_disks: bool = False,
         **limits: Any,
     ) -> None:
+        self.sqlite = _watched() if torn_disks else None
         super().__init__(**limits)
         self.seed = seed
         self.trace = Trace(keep=keep_trace)
@@ -96,6 +106,7 @@ class SimulatedLoop(VirtualTimeLoop):
         """Close the loop, and remove the disks of its hosts."""
         if self.has_dead:  # nobody has called what runners call
             self.run_until_complete(self.shutdown_asyncgens())
+        self.mute_those_who_wait()
         super().close()
         for host in self.network.hosts():
             host.disk.remove()
@@ -126,7 +137,8 @@ class SimulatedLoop(VirtualTimeLoop):
         pools = self._own_pools if process is None else process.pools
         if executor not in pools:
             threads = threads_of(executor, EXECUTOR_THREADS)
-            pools[executor] = Pool(self, threads, self.executor_time, self.stream("executor"))
+            log = None if process is None else self.network.here().disk.log
+            pools[executor] = Pool(self, threads, lambda: self.executor_time, self.stream("executor"), log)
         return pools[executor]
 
     # --- names and connections --------------------------------------------------------------------------------------
@@ -194,6 +206,13 @@ class SimulatedLoop(VirtualTimeLoop):
             if value:
                 advice = "give host and port, and hosts of loop.network for the ends"
                 raise self.escape(f"{method}({name}=...)", advice)
+
+
+def _watched() -> Watch:
+    found = sqlite_writes.watch()
+    if found is None:
+        raise Misuse("expected a Python whose SQLite can be watched; without torn_disks it need not be")
+    return found
 
 
 def _refused(name: str, advice: str) -> Callable[..., Any]:

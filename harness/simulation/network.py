@@ -6,14 +6,16 @@ import asyncio
 import contextvars
 import dataclasses
 import errno
+import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from gateway.listening import ProtocolFactory
 from harness.errors import Misuse
 from harness.simulation.connection_end import ConnectionEnd
 from harness.simulation.hosts import Host
-from harness.simulation.links import Fragment, Link, Path
+from harness.simulation.links import Fragment, Link, Path, Slices
 from harness.simulation.processes import current_process
 from harness.simulation.profiles import LINUX, Profile
 from harness.simulation.servers import Listener, SimulatedServer
@@ -42,11 +44,13 @@ class SimulatedNetwork:
         default_link: between hosts for which nothing else was said.
         default_host: where the test itself runs.
         lost_names: names that do not resolve for the time being.
+        joined: is shown the nearer end of each new connection; None: nobody is.
     """
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self.default_link = Link()
         self.lost_names: set[str] = set()
+        self.joined: Callable[[ConnectionEnd], None] | None = None
         self._loop = loop
         self._chance = loop.stream("network")
         self._hosts: dict[str, Host] = {}
@@ -125,7 +129,8 @@ class SimulatedNetwork:
         jitter: float | None = None,
         bandwidth: float | None = None,
         loss: float | None = None,
-        fragment: Fragment | None = None,
+        fragment: Fragment | Slices | None = None,
+        slow_close: float | None = None,
         both: bool = True,
     ) -> None:
         """Change the qualities of a link (see `Link`) for what is sent from now on; what is None stays.
@@ -140,6 +145,7 @@ class SimulatedNetwork:
                 ("bandwidth", bandwidth),
                 ("loss", loss),
                 ("fragment", fragment),
+                ("slow_close", slow_close),
             )
             if value is not None
         }
@@ -164,20 +170,27 @@ class SimulatedNetwork:
         New connections are not concerned. That is also what a half-open connection looks like from either side.
         """
         self._note("forget", a, b)
-        for end in self._between(a, b):
+        for end in self.between(a, b):
             end.outgoing.forgotten = True
 
     def reset(self, a: Named, b: Named) -> None:
         """Have a middlebox reset all connections between two hosts, at both ends."""
         self._note("reset", a, b)
-        for end in self._between(a, b):
+        for end in self.between(a, b):
             end.broken(errno.ECONNRESET)
+
+    def cut(self, a: Named, b: Named) -> None:
+        """Have a middlebox end all connections between two hosts: FIN to both ends, behind what has arrived."""
+        self._note("cut", a, b)
+        for end in self.between(a, b):
+            end.cut()
 
     def connections(self, a: Named, b: Named) -> int:
         """Count the connections between two hosts that the kernel of either knows."""
-        return len({abs(end.number) for end in self._between(a, b)})
+        return len({abs(end.number) for end in self.between(a, b)})
 
-    def _between(self, a: Named, b: Named) -> list[ConnectionEnd]:
+    def between(self, a: Named, b: Named) -> list[ConnectionEnd]:
+        """Return both ends of all connections between two hosts, as far as their kernels know them."""
         one, other = self._host(a), self._host(b)
         ends = [
             end
@@ -213,6 +226,8 @@ class SimulatedNetwork:
             OSError: as the real one: refused, timed out, not resolved, no more connections.
         """
         here, there = self.here(), self.resolve(name)
+        if not here.online and here is not there:
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         here.check_room()
         listener = await self._handshake(here, there, port)
         end = self._join(here, listener)
@@ -266,5 +281,7 @@ class SimulatedNetwork:
         far = ConnectionEnd(-number, there_sends, here_sends, theirs, ours, there.forget, listener.came)
         here.connections[near] = there.connections[far] = None
         loop.trace.note(loop.time(), "connect", f"{number} {here.name}:{port} {there.name}:{listener.port}")
+        if self.joined is not None:
+            self.joined(near)
         here_sends.open()
         return near

@@ -43,6 +43,7 @@ class Stream:
     Attributes:
         source, sink: its ends; to be set before anything is sent.
         forgotten: a middlebox has dropped the connection from its table: nothing gets through any more.
+        limit: bytes after whose arrival a middlebox ends the connection; None: never.
         fin_wanted: the sender will send no more.
         fin_arrived: nor will anything arrive, behind what is unread.
         ended: the sender's kernel does not know of the connection any more.
@@ -63,6 +64,7 @@ class Stream:
         self.sink: Sink
         self.name = name
         self.forgotten = False
+        self.limit: int | None = None
         self.fin_wanted = False
         self.fin_arrived = False
         self.ended = False
@@ -79,6 +81,7 @@ class Stream:
         self._edge = receiver.receive_buffer  # the number of the byte at which the window ends, as the sender knows it
         self._fin_sent = False
         self._stalled = False
+        self._swallowed = False  # by a middlebox, which acknowledges what goes nowhere
         self._lost_since: float | None = None  # what was lost has not been made good since then
         self._retransmission = 0.0
         # on the way
@@ -99,6 +102,11 @@ class Stream:
         """Bytes that were written and that the receiver's kernel has not acknowledged; they stay so after an end."""
         self._take_acks()
         return self._written - self._acked
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that the receiver's kernel has got."""
+        return self._arrived
 
     @property
     def beyond_kernel(self) -> int:
@@ -135,6 +143,26 @@ class Stream:
             self._trace.note(self._loop.time(), "rst", self.name)
             self._fly(Mark.RESET)
 
+    def swallow(self) -> None:
+        """A middlebox acknowledges what is sent, and what is on its way, and passes nothing on; idempotent."""
+        if self._swallowed:
+            return
+        self._trace.note(self._loop.time(), "swallow", self.name)
+        self._swallowed, self._stalled = True, False
+        if any(item is Mark.FIN for _, item in self._flying):
+            self.source.finished()
+        self._flying.clear()
+        self._acks.clear()
+        self.pump()
+
+    def cut(self) -> None:
+        """A middlebox ends it: FIN to the receiver, behind what has arrived; what is sent goes nowhere."""
+        self.swallow()
+        if not self.fin_arrived and self.sink.takes_data:
+            self._trace.note(self._loop.time(), "cut", self.name)
+            self.fin_arrived = True
+            self.sink.arrived()
+
     def end(self) -> None:
         """Send nothing more, not even what was written."""
         self.ended = True
@@ -150,6 +178,9 @@ class Stream:
         if self.ended or self._stalled:
             return
         self._take_acks()
+        if self._swallowed:
+            self._swallow()
+            return
         unsent, path = self._unsent, self._path
         while unsent:
             room = min(self._edge, self._acked + self._sender.send_buffer) - self._sent
@@ -165,6 +196,14 @@ class Stream:
             self._fly(Mark.FIN)
         if unsent:
             self._await_ack()
+        self.source.moved()
+
+    def _swallow(self) -> None:
+        self._unsent.clear()
+        self._sent = self._acked = self._written
+        if self.fin_wanted and not self._fin_sent:
+            self._fin_sent = True
+            self.source.finished()
         self.source.moved()
 
     def _take_acks(self) -> None:
@@ -186,6 +225,8 @@ class Stream:
     def _fly(self, item: bytes | Mark) -> None:
         size = 0 if isinstance(item, Mark) else len(item)
         at = self._path.arrival(self._loop.time(), size, self._sender.retransmission)
+        if item is Mark.FIN:
+            at += self._path.link.slow_close
         self._flying.append((at, item))  # whatever the jitter, what is behind waits for what is before it
         self._await_arrival()
 
@@ -195,6 +236,8 @@ class Stream:
 
     def _arrive(self) -> None:
         self._arrival = None
+        if self._swallowed:
+            return
         if not self._path.passable or self.forgotten:
             self._stall()
             return
@@ -226,10 +269,23 @@ class Stream:
             self.fin_arrived = True
             self.source.finished()
         elif isinstance(item, bytes):
+            if self.limit is not None and self._arrived + len(item) >= self.limit:
+                self._reach_limit(item, now)
+                return False
             self._trace.segment(now, self.name, item)
             self._arrived += len(item)
             self._unread.append(item)
         return True
+
+    def _reach_limit(self, item: bytes, now: float) -> None:
+        assert self.limit is not None
+        last = item[: max(0, self.limit - self._arrived)]
+        if last:
+            self._trace.segment(now, self.name, last)
+            self._arrived += len(last)
+            self._unread.append(last)
+        self._flying.clear()
+        self.sink.cut()
 
     def _refuse(self) -> None:
         """Answer with RST what came for a socket that is closed, or for a process that is no more."""
@@ -241,6 +297,8 @@ class Stream:
 
     def _acknowledge(self) -> None:
         self._told_edge = self._read + self._receiver.receive_buffer
+        if self._swallowed:
+            return
         if not self._back.passable or self.forgotten:
             self._stall()
             return
@@ -275,7 +333,7 @@ class Stream:
         self._retransmission = min(self._retransmission * 2, self._sender.retransmission_limit)
 
     def _retry(self, given_up: float) -> None:
-        if self.ended:
+        if self.ended or self._swallowed:
             self._flying.clear()
             return
         if not self._path.passable or self.forgotten:

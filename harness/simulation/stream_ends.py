@@ -33,6 +33,10 @@ class Sink(Protocol):
         """The connection is established, and may be accepted."""
         ...
 
+    def cut(self) -> None:
+        """A middlebox ends the connection, in both directions."""
+        ...
+
     def arrived(self) -> None:
         """There are bytes to be read, or the end of the stream is there."""
         ...

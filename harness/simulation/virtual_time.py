@@ -14,11 +14,11 @@ import contextvars
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from time import perf_counter as _real_seconds  # bound here, because the module's own is replaced while we run
 from typing import Any, TypeVar, TypeVarTuple
 
-from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock
+from harness.simulation.errors import Deadlock, Escape, LimitPassed, Livelock, SimulationStopped
 from harness.simulation.numbered import NumberedFuture, NumberedTask, NumberedTimer
 from harness.simulation.processes import Process, current_process
 from harness.simulation.unwinding import Buried, unwind
@@ -121,6 +121,23 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             super().run_forever()
         finally:
             self._wall_seconds += _real_seconds() - self._running_since
+
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
+        """Run until a future is done, and return its result; what ends a simulation is raised here."""
+        try:
+            return super().run_until_complete(future)
+        except SimulationStopped as error:
+            # whoever runs the loop next, to take down what is left, has no part in it; the error may have come by the
+            # future, and not by the loop's next turn
+            if error is self._ended_by:
+                self._ended_by = None
+            if isinstance(future, asyncio.Future) and future.done() and not future.cancelled():
+                future.exception()  # it is told already: asyncio need not say that nobody has asked for it
+            stops: Any = asyncio.base_events._run_until_complete_cb  # type: ignore[attr-defined]
+            for handle in self._ready:
+                if getattr(handle, "_callback", None) is stops:
+                    handle.cancel()  # the future was done, and its call to stop is still to come
+            raise
 
     # --- asyncio's seams ------------------------------------------------------------------------------------------
 
@@ -265,6 +282,12 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
                 del task
         finally:
             self._refuses_all = False
+
+    def mute_those_who_wait(self) -> None:
+        """Have tasks that wait for the dead be collected without a word: the deadlock has said it."""
+        for task in asyncio.all_tasks(self):
+            if isinstance(task, NumberedTask):
+                task._log_destroy_pending = False
 
     def _asyncgen_finalizer_hook(self, agen: Any) -> None:
         process = current_process.get()

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
@@ -36,8 +37,15 @@ _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     ["pytest", "pytest_asyncio", "pytest_wsdevice.stage", *(f"harness.faulty.{subject}" for subject in SUBJECTS)]
 )
-# the scenarios are compiled once, not once a run, also where no bytecode is to be left beside the sources
-_BYTECODE = TemporaryDirectory(prefix="wsdevice-bytecode-")
+
+
+@cache
+def _bytecode() -> TemporaryDirectory[str]:
+    """Where the scenarios are compiled to, once, not once a run; no bytecode is to be left beside the sources.
+
+    Made by who starts runs, and not by those, which import this module, too, and end without a word.
+    """
+    return TemporaryDirectory(prefix="wsdevice-bytecode-")
 
 
 class Outcomes(NamedTuple):
@@ -64,7 +72,7 @@ def run_suite(*arguments: str, files: Sequence[str] = ()) -> Outcomes:
     names = [f"{CONFORMANCE}.{file.removesuffix('.py')}" for file in files] or [CONFORMANCE]
     with TemporaryDirectory(prefix="wsdevice-conformance-", dir=_MEMORY if _MEMORY.is_dir() else None) as directory:
         Path(directory, "pytest.toml").write_text('[pytest]\nasyncio_default_fixture_loop_scope = "function"\n')
-        process = _FORKING.Process(target=_run, args=(directory, _BYTECODE.name, ["--pyargs", *names, *arguments]))
+        process = _FORKING.Process(target=_run, args=(directory, _bytecode().name, ["--pyargs", *names, *arguments]))
         process.start()
         process.join(LONGEST)
         if process.is_alive():

@@ -21,12 +21,23 @@ EVERYWHERE = os.environ.get("WSDEVICE_TEST_TWINS") == "all"
 """Look for each twin in the whole suite, which takes minutes; else in the files whose scenarios are to find it."""
 
 
+TIMED_FILES = (
+    "test_delayed_snapshots.py",
+    "test_duplicate_connections.py",
+    "test_peer_messages.py",
+    "test_redelivery.py",
+    "test_restart.py",
+)
+"""Where the twins that only timing reveals would be found if they were not what they are."""
+
+
 def asked_of(one: Twin) -> Asked:
-    """The run that is to find a twin."""
+    """The run that is to find a twin, or is to pass on one that only timing reveals."""
     arguments = "--ws-faulty", one.name, "--ws-network", one.network
     # over sockets the whole suite would take most of a minute for each
     everywhere = EVERYWHERE and one.network == "sim"
-    return Asked(arguments, () if everywhere else tuple(sorted({name.partition("::")[0] for name in one.found_by})))
+    files = TIMED_FILES if one.scenario else tuple(sorted({name.partition("::")[0] for name in one.found_by}))
+    return Asked(arguments, () if everywhere else files)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 @pytest.mark.timeout(LONGEST * 2)
 @pytest.mark.parametrize("name", TWINS)
 def test_twin_is_found(runs: Runs, name: str):
-    """The scenarios that fail are those that are meant to, and each says what is wrong."""
+    """The scenarios that are meant to fail do (none, of a defect of timing), and each says what is wrong."""
     one = TWINS[name]
 
     outcomes = runs.outcomes(name)
@@ -69,7 +80,8 @@ def test_each_scenario_finds_a_twin():
 
 def test_twins_say_what_is_wrong():
     """Each has a sentence, and is found by something."""
-    assert [one.name for one in TWINS.values() if not (one.says.endswith(".") and one.found_by and one.message)] == []
+    assert [one.name for one in TWINS.values() if not (one.says.endswith(".") and one.message)] == []
+    assert [one.name for one in TWINS.values() if bool(one.found_by) == bool(one.scenario)] == []
     assert len(TWINS) >= 20
 
 

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.mark.asyncio
 async def test_message_waits_for_a_board_without_power(ws_device, ws_devices, ws_gateway, ws_board):
-    """The first device is the board; it is missed only when it does not answer, and gets its message when it is back."""
+    """The first device is the board; it is missed when it does not answer, and gets its message when it is back."""
     sender = await ws_devices("sender")
     await ws_device.power_off()
     assert ws_gateway.link(ws_board.mac).present

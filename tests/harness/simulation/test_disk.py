@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 
+import pytest
+
+from harness.errors import Misuse
+from harness.simulation import sqlite_writes
 from harness.simulation.disk import Disk
+from harness.simulation.loop import SimulatedLoop, run
 
 
 def test_made_when_it_is_asked_for():
@@ -57,3 +63,50 @@ def test_database_that_nobody_closed():
     first.close()
     second.close()
     disk.remove()
+
+
+@pytest.mark.skipif(sqlite_writes.watch() is None, reason="the SQLite of this Python cannot be watched")
+class TestTorn:
+    """Deaths in the middle of a commit, and power cuts, of the gateway's own mailbox."""
+
+    def rows(self, seed: int, *, power_cut: bool) -> list[int]:
+        """Die while the second of two commits is under way; return what is there."""
+
+        async def main(loop: SimulatedLoop) -> list[int]:
+            host, found = loop.network.host("gw"), []
+
+            def write() -> None:
+                connection = sqlite3.connect(host.disk.path / "db", isolation_level=None)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("CREATE TABLE IF NOT EXISTS rows (id)")
+                connection.execute("INSERT INTO rows VALUES (1)")
+                found.append(connection)
+
+            async def work() -> None:
+                await asyncio.get_running_loop().run_in_executor(None, write)
+                await asyncio.get_running_loop().run_in_executor(None, found[0].execute, "INSERT INTO rows VALUES (2)")
+
+            host.spawn(work())
+            while not found or found[0].total_changes < 2:  # noqa: ASYNC110 - it is done, and nobody told, for a moment
+                await asyncio.sleep(0.0001)
+            (host.power_off if power_cut else host.kill)()
+            connection = sqlite3.connect(host.disk.path / "db")
+            rows = [row[0] for row in connection.execute("SELECT id FROM rows")]
+            connection.close()
+            return rows
+
+        return run(main, seed, torn_disks=True)
+
+    @pytest.mark.parametrize("power_cut", [False, True])
+    def test_in_the_middle_of_a_call(self, power_cut: bool):
+        """What was done is there; what was being done may be, or not: nobody has been told."""
+        found = {tuple(self.rows(seed, power_cut=power_cut)) for seed in range(12)}
+        assert found == {(1,), (1, 2)}
+
+
+def test_cannot_be_watched(monkeypatch: pytest.MonkeyPatch):
+    """Where the SQLite of a Python cannot be reached, who asks for it is told."""
+    monkeypatch.setattr(sqlite_writes, "_watch", [None])
+    with pytest.raises(Misuse, match="whose SQLite can be watched"):
+        SimulatedLoop(torn_disks=True)

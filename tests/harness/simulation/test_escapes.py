@@ -17,7 +17,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, MailboxConfig
 from harness.simulation.escapes import LOOP_METHODS, WAYS_OUT
-from harness.simulation.loop import Escape, SimulatedLoop, run
+from harness.simulation.loop import Deadlock, Escape, SimulatedLoop, run
 from tests.harness.simulation.stage import sim, simulated
 
 
@@ -75,6 +75,28 @@ def test_nobody_can_keep_it():
     for main in (in_a_task, in_a_callback, in_a_thread):
         with pytest.raises(Escape):
             run(main)
+
+
+def test_loop_can_be_run_again():
+    """Whoever takes down what is left, as fixtures of a test do, is not stopped by what ended the test."""
+
+    async def reaches(loop: SimulatedLoop) -> None:
+        socket.socket()
+
+    async def waits(loop: SimulatedLoop) -> None:
+        await loop.create_future()
+
+    async def ends() -> int:
+        await asyncio.sleep(1)
+        return 7
+
+    for first, error in ((reaches, Escape), (waits, Deadlock)):
+        with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, SimulatedLoop)
+            with pytest.raises(error):
+                runner.run(first(loop))
+            assert runner.run(ends()) == 7
 
 
 def test_open_again_afterwards():

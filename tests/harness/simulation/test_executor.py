@@ -26,6 +26,17 @@ async def test_takes_time():
     assert EXECUTOR_TIME[0] <= sim().time() - began <= EXECUTOR_TIME[1]
 
 
+@simulated
+async def test_time_that_changes():
+    """Calls that begin later take as long as is said by then."""
+    await asyncio.to_thread(pow, 2, 10)
+    sim().executor_time = (2.0, 2.0)
+    began = sim().time()
+
+    await asyncio.to_thread(pow, 2, 10)
+    assert sim().time() - began == pytest.approx(2.0)
+
+
 @simulated(executor_time=(1.0, 1.0))
 async def test_effect_comes_before_the_result():
     """Work is done at a moment of its time, and known at its end: between the two it is done, and nobody knows."""

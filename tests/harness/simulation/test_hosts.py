@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -346,8 +347,8 @@ def test_no_descriptor_is_left():
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_waiting_for_the_dead():
-    """Whoever waits for a task of a killed process waits for ever, and the deadlock says so."""
+def test_waiting_for_the_dead(caplog: pytest.LogCaptureFixture):
+    """Whoever waits for a task of a killed process waits for ever, and the deadlock says so; nobody does later."""
 
     async def main(_: SimulatedLoop) -> None:
         task = host("gw").spawn(asyncio.sleep(1), "slow")
@@ -357,6 +358,9 @@ def test_waiting_for_the_dead():
 
     with pytest.raises(Deadlock, match=r"which waits for slow[^$]*1 tasks of killed processes, which never end"):
         run(main)
+    gc.collect()
+
+    assert caplog.records == []
 
 
 @simulated

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.simulation.links import Link, Path
+from harness.simulation.links import Link, Path, Slices
 
 
 class Box:
@@ -66,6 +66,24 @@ def test_cut():
     assert path(fragment="byte").cut(1000) == 1
     lengths = {path_.cut(3) for path_ in [path(fragment="random")] for _ in range(100)}
     assert lengths == {1, 2, 3}
+
+
+def test_slices():
+    """Slices have chance lengths around an average, never none; the window may make them shorter."""
+    sliced = path(fragment=Slices(average=4, variation=2))
+    assert {sliced.cut(1000) for _ in range(200)} == {2, 3, 4, 5, 6}
+    assert sliced.cut(1) == 1
+    assert {path(fragment=Slices(average=1, variation=5)).cut(1000) for _ in range(20)} <= set(range(1, 7))
+
+
+def test_pause_between_slices():
+    """Slices keep a distance; what carries no data does not."""
+    spread = path(latency=0.0, fragment=Slices(average=10, seconds=0.5))
+    assert [spread.arrival(0.0, 10, 0.2) for _ in range(3)] == [0.0, 0.5, 1.0]
+    assert spread.arrival(0.0, 0, 0.2) == 0.0
+
+    narrow = path(latency=0.0, bandwidth=10, fragment=Slices(average=10, seconds=0.5))
+    assert [narrow.arrival(0.0, 10, 0.2) for _ in range(3)] == [1.0, 2.5, 4.0]
 
 
 def test_passable():

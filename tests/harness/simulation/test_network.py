@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from gateway.device.kernel_queue import UNSENT_BYTES
 from harness.errors import Misuse
 from harness.simulation.links import Link
 from harness.simulation.profiles import ESP32, LINUX
@@ -173,3 +174,161 @@ async def test_what_is_traced():
         "fin 1<",
         "kill gw",
     ]
+
+
+@simulated
+async def test_cut_by_a_middlebox():
+    """Both ends get FIN behind what has arrived; what was on its way is lost, and nobody waits for it."""
+    near, far = await joined()
+    far.transport.write(b"arrives")
+    await asyncio.sleep(0.1)
+    near.keeps = True
+    far.transport.write(b"too late")
+    near.transport.write(b"too late")
+
+    sim().network.cut("localhost", "gw")
+    await asyncio.sleep(0.1)
+
+    assert near.said == ["data", "eof"]
+    assert bytes(near.heard) == b"arrives"
+    assert far.said == ["eof", "lost"]
+    near.transport.write(b"x" * (1 << 20))
+    near.transport.close()
+    await asyncio.sleep(0.1)
+    assert near.said == ["data", "eof", "lost"]
+    assert sim().network.connections("localhost", "gw") == 0
+
+
+@pytest.mark.parametrize("how", ["partition", "close", "reset", "forget"])
+def test_cut_of_one_that_is_in_trouble(how: str):
+    """A cut ends it whatever else has befallen it: both ends are told, and no kernel keeps it."""
+
+    @simulated
+    async def scenario() -> None:
+        near, far = await joined()
+        match how:
+            case "partition":
+                sim().network.partition("localhost", "gw")
+                near.transport.write(b"lost")
+                await asyncio.sleep(1)
+            case "forget":
+                sim().network.forget("localhost", "gw")
+                far.transport.write(b"lost")
+                await asyncio.sleep(1)
+            case "close":
+                near.transport.close()
+                await asyncio.sleep(0)
+            case "reset":
+                far.transport.pause_reading()
+                near.transport.write(b"unread")
+                await asyncio.sleep(0.1)
+                far.transport.close()
+                await asyncio.sleep(0)
+
+        sim().network.cut("localhost", "gw")
+        await asyncio.sleep(0.1)
+
+        assert near.lost.done()
+        assert far.lost.done()
+        await asyncio.sleep(1000)
+        assert sim().network.connections("localhost", "gw") == 0
+
+    scenario()
+
+
+@simulated
+async def test_limit():
+    """A connection ends once so many bytes have arrived."""
+    near, far = await joined()
+    for end in sim().network.between("localhost", "gw"):
+        end.incoming.limit = end.incoming.arrived + 5
+    far.transport.write(b"123")
+    await asyncio.sleep(0.1)
+    assert near.said == ["data"]
+    far.transport.write(b"456")
+    await asyncio.sleep(0.1)
+
+    assert bytes(near.heard) == b"12345"
+    assert near.said == ["data", "eof", "lost"]
+    assert far.said == ["eof", "lost"]
+
+
+@simulated
+async def test_slow_close():
+    """The end of a stream comes later; what was sent before it does not."""
+    near, far = await joined()
+    sim().network.link("gw", "localhost", slow_close=3.0, both=False)
+    began = sim().time()
+    far.transport.write(b"last words")
+    far.transport.close()
+    await asyncio.sleep(0.1)
+    assert near.said == ["data"]
+
+    await near.lost
+    assert sim().time() - began == pytest.approx(3.0, abs=0.01)
+
+
+@simulated
+async def test_host_without_network():
+    """Where there is no network, connecting fails at once; to itself a host can still connect."""
+    device = host("device")
+    host("gw")
+    device.online = False
+    with pytest.raises(OSError, match="unreachable"):
+        await device.spawn(sim().create_connection(Ear, "gw", 9))
+    with pytest.raises(ConnectionRefusedError):
+        await device.spawn(sim().create_connection(Ear, "localhost", 9))
+
+
+@simulated
+async def test_joined():
+    """Who wants to know of new connections is told before anything travels on them."""
+    ends = []
+    sim().network.joined = ends.append
+    await joined()
+
+    assert [(end.own_address[0], end.incoming.arrived, end.outgoing.arrived) for end in ends] == [("127.0.0.1", 0, 0)]
+
+
+@simulated
+async def test_swallowed_by_a_middlebox():
+    """What is sent is acknowledged and goes nowhere, RST too, and nobody gives up, whatever the link was before."""
+    near, far = await joined()
+    sim().network.partition("localhost", "gw")
+    near.transport.write(b"stalled")
+    await asyncio.sleep(1)
+    for end in sim().network.between("localhost", "gw"):
+        end.outgoing.swallow()
+    assert near.transport.get_extra_info(UNSENT_BYTES)() == 0
+    await asyncio.sleep(2000)
+    assert (near.said, far.said) == ([], [])
+
+    sim().network.heal("localhost", "gw")
+    far.transport.write(b"swallowed")
+    far.transport.pause_reading()
+    near.transport.write(b"swallowed")
+    for end in sim().network.between("localhost", "gw"):
+        end.reset()
+        break
+    await asyncio.sleep(10)
+    assert (near.said, far.said) == ([], [])
+
+
+@simulated
+async def test_reading_what_came_before_a_middlebox_swallowed():
+    """What has arrived can still be read, over a link that is down as well, and the connection still ends."""
+    near, far = await joined()
+    far.transport.pause_reading()
+    near.transport.write(b"x" * 100_000)
+    await asyncio.sleep(0.1)
+    sim().network.partition("localhost", "gw")
+    for end in sim().network.between("localhost", "gw"):
+        end.outgoing.swallow()
+    far.transport.resume_reading()
+    await asyncio.sleep(0.1)
+    assert len(far.heard) == 100_000
+
+    near.transport.close()
+    far.transport.close()
+    await asyncio.sleep(0.1)
+    assert sim().network.connections("localhost", "gw") == 0
