@@ -35,6 +35,8 @@ from harness.redaction import Redactor
 Fresh: TypeAlias = Literal["", "reset", "power", "nvs", "flash"]
 """How new a board is to a test: as it is; reset; it was without power; provisioned anew; all of its flash written anew.
 """
+IDLE = "StateMachine: State: activating -> idle"
+"""What xiaozhi firmware says when it has come up, and connects at a wake word, or a click of BOOT."""
 TAKES_ORDERS = 10.0
 """Seconds from coming online to the line that announces the test console: it is printed right behind."""
 FALLS_ASLEEP = 5.0
@@ -256,12 +258,27 @@ class HeldBoard:
     def _await_online(self, seconds: float) -> None:
         """Wait for the answer to its hello, and learn which orders it takes; raises a `HarnessError`."""
         began = self._began()
-        self._await(lambda: self._front.online(self.mac, since=began), seconds, "been seen by the gateway")
+        woken = False
+
+        def online() -> bool:
+            nonlocal woken
+            if not woken and self._waits_for_a_wake_word():
+                woken = True
+                self.board.lines.click_boot()
+            return self._front.online(self.mac, since=began)
+
+        self._await(online, seconds, "been seen by the gateway")
         self.ordered = False
         self.verbs = frozenset()
         if _TEST_CONSOLE in self.config.caps:
             line = self.board.console.expect(announcement_of_orders, TAKES_ORDERS, since=self.board.reset_at)
             self.verbs = announced(line.text) or frozenset()
+
+    def _waits_for_a_wake_word(self) -> bool:
+        """Whether it is xiaozhi firmware that has come up; before that a click would have it set up its Wi-Fi."""
+        if _TEST_CONSOLE in self.config.caps or not self.board.lines.can_click:
+            return False
+        return any(IDLE in line.text for line in self.board.console.lines(self.board.reset_at))
 
     def _began(self) -> float:
         """Return when its present life began, by loop time; a connection of before may still look open."""

@@ -266,6 +266,18 @@ class BoardDevice(Receiving, Device):
         self._need("audio")
         await self._order("audio", packet=base64.b64encode(packet).decode(), timestamp_ms=timestamp_ms)
 
+    async def storm(self, message: Mapping[str, Any] | bytes, per_second: float, seconds: float) -> int:
+        """Have it send a message again and again by itself, and return how often; see `harness.fakes.storm`.
+
+        Told one by one over a serial line, no device would storm.
+        """
+        how = {"per_second": per_second, "seconds": seconds}
+        if isinstance(message, bytes):
+            sent = await self._order("storm", seconds, ping=base64.b64encode(message).decode(), **how)
+        else:
+            sent = await self._order("storm", seconds, message=msgspec.to_builtins(message), **how)
+        return int(sent["sent"])
+
     async def _frame(self, opcode: Opcode, payload: bytes) -> None:
         self._need("frames")
         await self._order("frame", opcode=int(opcode), payload=base64.b64encode(payload).decode())

@@ -155,12 +155,10 @@ class Orders:
     async def aclose(self) -> None:
         """Give up what was not written yet; idempotent."""
         self._detach()
-        self._writer.cancel()
+        self._writer.cancel()  # where it has failed, asyncio does not complain that nobody was told
         for future in list(self._answers.values()):
             future.cancel()
         await asyncio.wait([self._writer])
-        if not self._writer.cancelled():
-            self._writer.exception()  # who waited for an answer was told
 
     async def _write(self) -> None:
         while True:

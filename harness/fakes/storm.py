@@ -18,7 +18,7 @@ async def storm(device: FakeDevice, message: Mapping[str, Any] | bytes, *, per_s
     As fast as the gateway reads, if that is slower: what could not be sent is not made up for.
 
     Args:
-        device: who storms; it is connected.
+        device: who storms; it is connected. A board whose firmware can storm by itself is told to.
         message: JSON; or bytes, for control pings with that payload.
         per_second: messages per second.
         seconds: how long.
@@ -26,6 +26,10 @@ async def storm(device: FakeDevice, message: Mapping[str, Any] | bytes, *, per_s
     Returns:
         How many were sent.
     """
+    by_itself = getattr(device, "storm", None)
+    if by_itself is not None:
+        told: int = await by_itself(message, per_second, seconds)
+        return told
     loop = asyncio.get_running_loop()
     began, sent = loop.time(), 0
     try:

@@ -81,7 +81,7 @@ def read(text: str, path: Path) -> Settings:
     try:
         table = msgspec.convert(tomllib.loads(text).get("validate", {}), _Table)
         limits = limits_in(table.limits)
-    except (ValueError, Misuse) as error:  # of TOML, and of msgspec, are ValueErrors
+    except (ValueError, msgspec.MsgspecError, Misuse) as error:  # of TOML they are ValueErrors
         raise BadSettings(f"{path}: [validate]: {error}") from None
     if not 1 <= table.repeats <= 100:
         raise BadSettings(f"{path}: [validate]: expected 1 to 100 repeats, got {table.repeats}")

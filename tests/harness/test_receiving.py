@@ -165,10 +165,10 @@ async def test_spoilt():
     """It comes before all that is there, too: the test is over."""
     device = Hears()
     device.hears('{"type":"a"}')
-    device.lose()
+    early = await waiting(device.expect("b", 60))
     device.spoil(FirmwareWouldFail("over"))
 
-    for wait in (device.expect("a"), device.expect_close(), device.expect_nothing("b", 1)):
+    for wait in (early, device.expect("a"), device.expect_close(), device.expect_nothing("b", 1)):
         with pytest.raises(FirmwareWouldFail, match="over"):
             await wait
 

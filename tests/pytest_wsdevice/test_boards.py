@@ -170,7 +170,7 @@ def test_a_crash_fails_the_running_test_at_once_and_no_other(run: Run):
     assert "console of s3-virtual-1 (virtual)" in text
 
 
-def bench_file(path: Path, rig: VirtualRig, **other: str) -> Path:
+def bench_file(path: Path, rig: VirtualRig, caps: str = '"boot_log", "wifi", "test_console"') -> Path:
     """Write a bench file of a rig that runs, as of boards behind a serial server."""
     bench = rig.bench
     lines = [
@@ -179,9 +179,9 @@ def bench_file(path: Path, rig: VirtualRig, **other: str) -> Path:
         f'[network]\nssid = "{bench.network.ssid}"\npsk_env = "WSD_TEST_PSK"',
     ]
     for board in bench.boards:
-        url = other.get(board.id, board.console.url)
+        url = board.console.url
         lines.append(f'[[board]]\nid = "{board.id}"\nchip = "{board.chip}"\nmac = "{board.mac}"\nvirtual = true')
-        lines.append(f'console = {{ url = "{url}" }}\ncaps = ["boot_log", "wifi", "test_console"]')
+        lines.append(f'console = {{ url = "{url}" }}\ncaps = [{caps}]')
     file = path / "bench.toml"
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -295,6 +295,36 @@ async def test_two(ws_device, ws_boards, ws_devices, ws_board):
 def test_no_such(ws_boards):
     ws_boards("esp32")
 """
+
+
+STOCK = """
+import pytest
+
+@pytest.mark.asyncio
+async def test_heard(ws_device, ws_gateway, ws_board, ws_devices):
+    assert ws_device.session_id and ws_gateway.link(ws_board.mac).present
+    other = await ws_devices("other")
+    await other.send({"type": "peer", "to": [ws_board.mac], "payload": {"text": "Tea is ready"}})
+    await ws_device.expect("peer", payload={"text": "Tea is ready"})
+    await ws_device.reset()
+    assert ws_gateway.link(ws_board.mac).present
+
+@pytest.mark.ws_needs("send")
+def test_told(ws_device):
+    pass
+"""
+
+
+def test_firmware_that_takes_no_orders(rig: VirtualRig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is woken by a click of BOOT, and heard; tests that tell a device what to send are skipped, with the reason."""
+    monkeypatch.setenv("WSD_TEST_PSK", rig.bench.network.psk())
+    bench = bench_file(tmp_path, rig, caps='"boot_log", "wifi", "boot_button"')
+    build = build_for(rig, tmp_path, program="#!builtin firmware automatic=false")
+
+    result = run(STOCK, "-m", "hil", f"--ws-bench={bench}", f"--ws-build={build}", "-rs")
+
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*needs send, which s3-virtual-1 cannot be asked for*"])
 
 
 def test_further_boards(rig: VirtualRig, bench: Path, run: Run):

@@ -101,9 +101,10 @@ class Life:
         self._log("I", _TAG, "Activation done")
         self._heap.report(self._log)
         self._states.become("idle")
-        if self._options.automatic and offer is not None and offer.has_websocket and not offer.has_mqtt:
+        if offer is not None and offer.has_websocket and not offer.has_mqtt:
             await self.become({})
-            self._wants_connection.set()
+            if self._options.automatic:
+                self._wants_connection.set()
         return True
 
     async def become(self, options: dict[str, Any]) -> None:

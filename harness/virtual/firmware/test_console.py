@@ -19,6 +19,7 @@ from gateway.identity import printable
 from harness.device import Settings
 from harness.errors import CannotConnect, HarnessError, Misuse, NotConnected, UpgradeRefused
 from harness.fakes.device import PATIENCE, FakeDevice
+from harness.fakes.storm import storm
 from harness.virtual.firmware.board_channel import BoardChannel
 from harness.virtual.firmware.connection import Connection
 from harness.virtual.firmware.heap import Heap
@@ -66,6 +67,7 @@ class TestConsole:
             "send": self._send,
             "bytes": self._bytes,
             "audio": self._audio,
+            "storm": self._storm,
             "frame": self._frame,
             "close": self._close,
             "cut": self._cut,
@@ -149,6 +151,14 @@ class TestConsole:
 
     async def _audio(self, *, packet: str, timestamp_ms: int = 0) -> None:
         await self._device().send_audio(_decoded(packet), timestamp_ms)
+
+    async def _storm(
+        self, *, per_second: float, seconds: float, message: Arguments | None = None, ping: str | None = None
+    ) -> Mapping[str, int]:
+        said = message if ping is None else _decoded(ping)
+        if said is None:
+            raise Misuse("expected a message, or a ping")
+        return {"sent": await storm(self._device(), said, per_second=per_second, seconds=seconds)}
 
     async def _frame(self, *, opcode: int, payload: str = "", fin: bool = True) -> None:
         await self._device().send_bytes(Frame(Opcode(opcode), _decoded(payload), fin).serialize(mask=True))

@@ -73,7 +73,7 @@ class FakeBoard:
         self.console.state = "open"
         self.power = SimpleNamespace(kind="virtual", trusted=True)
         self.flasher = SimpleNamespace(erase=lambda: self.did.append("erased"))
-        self.lines = SimpleNamespace(click_boot=self._click)
+        self.lines = SimpleNamespace(click_boot=self._click, can_click=True)
         self.crashes = SimpleNamespace(await_end=lambda *_: None, crashes=[], allowed=self._allowed)
         self._front = front
         self._off = False
@@ -254,6 +254,7 @@ def test_a_board_that_cannot_be_reset(make: Held, front: FakeFront):
     """It is left as it is after other tests; whoever asks for a reset is told."""
     held, board = make(caps=("wifi",), virtual=False)
     board.can_reset = False
+    board.console.note("it was online before its console was opened")
     front.answered = 1.0
     held.up()
     held.unsettled = True

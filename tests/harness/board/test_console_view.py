@@ -56,7 +56,8 @@ def test_in_the_order_in_which_it_is_asked():
     record.say("a", "b", "a")
 
     assert view.expect("a", 0.0).number == 0
-    assert view.expect("a", 0.0, since=0).number == 0
+    assert view.expect("a", 0.0, since=1).number == 2
+    assert view.expect("b", 0.0).number == 1
     assert view.expect("a", 0.0).number == 2
     with pytest.raises(LineMissing):
         view.expect("b", 0.0)

@@ -76,7 +76,9 @@ async def test_announcement(desk: Desk):
     """It says that it is there, and what it takes."""
     desk.console.announce()
 
-    assert desk.uart.lines[0].startswith("wsdevice: test console 1: configure connect hello send bytes audio frame ")
+    assert desk.uart.lines[0].startswith(
+        "wsdevice: test console 1: configure connect hello send bytes audio storm frame "
+    )
 
 
 async def test_conversation(online: Desk):
