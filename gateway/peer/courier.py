@@ -307,7 +307,8 @@ class Courier(Feature):
                 self._stored(flight, answer)
 
     async def _store_event(self, flight: Flight) -> None:
-        await until_taken(partial(self._mailbox.add_event, flight.letter), self._config)
+        sent = flight.delivery is not None
+        await until_taken(partial(self._mailbox.add_event, flight.letter, sent=sent), self._config)
         self._stored(flight, Stored.STORED)
 
     def _stored(self, flight: Flight, answer: Stored) -> None:

@@ -27,7 +27,7 @@ _FIND = """SELECT position, kind, state, settled_at FROM letters INDEXED BY lett
     WHERE recipient = ? AND sender = ? AND id = ?"""
 _INSERT = f"INSERT INTO letters ({COLUMNS}) VALUES ({', '.join('?' * len(Letter.__struct_fields__))})"
 _DELETE = "DELETE FROM letters WHERE position = ?"
-_WAITING = f"""SELECT {COLUMNS} FROM letters INDEXED BY letters_waiting
+_WAITING = f"""SELECT position, {COLUMNS} FROM letters INDEXED BY letters_waiting
     WHERE state = 'waiting' AND recipient = ? AND expires > ? ORDER BY position LIMIT ?"""
 _OLDEST = "SELECT min(created) FROM letters INDEXED BY letters_expiring WHERE state = 'waiting'"
 _EXPIRED = f"""SELECT position, {COLUMNS} FROM letters INDEXED BY letters_expiring
@@ -96,6 +96,8 @@ class LettersTable:
         self._dedupe = dedupe
         # Kept while nobody else writes; None when unknown: at the beginning, and after a rollback.
         self._known_tally: Tally | None = None
+        # Positions of the events that their recipient cannot have seen; a rollback forgets them, which merges less.
+        self._unseen: set[int] = set()
         self._changes = 0
         self._dropped = 0
         self._dropped_before = 0
@@ -120,6 +122,7 @@ class LettersTable:
     def rollback(self) -> None:
         """Undo what was done since `begin`, however much of it SQLite has undone itself."""
         self._known_tally = None
+        self._unseen.clear()
         self._dropped = self._dropped_before
         if self._connection.in_transaction:
             self._run("ROLLBACK")
@@ -153,7 +156,7 @@ class LettersTable:
         """See `Mailbox.store`."""
         return [self._store(letter, now) for letter in letters]
 
-    def add_event(self, event: Letter, now: float) -> None:
+    def add_event(self, event: Letter, now: float, *, sent: bool = False) -> None:
         """See `Mailbox.add_event`."""
         found = self._find(event.recipient, event.sender, event.id)
         if found is not None:
@@ -161,17 +164,21 @@ class LettersTable:
                 return
             self._delete(event.recipient, event.sender, found)
         same = self._run(_SAME_EVENT, (event.recipient, event.kind, event.about, event.reason, now)).fetchone()
-        if same is not None:
-            position, count = same
+        position, count = same or (None, 0)
+        if position in self._unseen and not sent:
             self._delete(event.recipient, "", _Found(position, event.kind, "waiting", None))
             event = msgspec.structs.replace(event, count=event.count + count)
         elif not self._make_room_for_event(event.recipient):
             return
-        self._insert(event)
+        position = self._insert(event)
+        if not sent:
+            self._unseen.add(position)
 
     def waiting(self, recipient: DeviceId, limit: int, now: float) -> list[Letter]:
         """See `Mailbox.waiting`."""
-        return [letter_of(row) for row in self._run(_WAITING, (recipient, now, limit))]
+        rows = self._run(_WAITING, (recipient, now, limit)).fetchall()
+        self._unseen.difference_update(position for position, *_ in rows)
+        return [letter_of(letter) for _, *letter in rows]
 
     def settle(self, recipient: DeviceId, names: Sequence[tuple[str, str]], now: float) -> int:
         """See `Mailbox.settle`."""
@@ -264,16 +271,19 @@ class LettersTable:
         self._insert(letter)
         return Stored.STORED
 
-    def _insert(self, letter: Letter) -> None:
+    def _insert(self, letter: Letter) -> int:
         tally = self._tally  # before the row is there: it may have to be counted anew
-        self._run(_INSERT, msgspec.structs.astuple(letter))
+        position = self._run(_INSERT, msgspec.structs.astuple(letter)).lastrowid
+        assert position is not None
         tally.add_letter(letter.recipient, letter.sender, letter.kind)
+        return position
 
     def _delete(self, recipient: str, sender: str, found: _Found) -> None:
         self._discount(recipient, sender, found)
         self._run(_DELETE, (found.position,))
 
     def _discount(self, recipient: str, sender: str, found: _Found) -> None:
+        self._unseen.discard(found.position)
         if found.state == "waiting":
             self._tally.remove_letter(recipient, sender, found.kind)
         elif found.state == "set aside":

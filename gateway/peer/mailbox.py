@@ -127,16 +127,21 @@ class Mailbox(Protocol):
         """
         ...
 
-    async def add_event(self, letter: Letter) -> None:
+    async def add_event(self, letter: Letter, *, sent: bool = False) -> None:
         """Keep an event; a waiting one of the same recipient, kind, about and reason is merged into it.
 
         Merging replaces the older event by the new one with the counts added. So the merged event has the new letter's
-        id and its place at the end: its recipient does not take it for one it has seen. An event whose id is known
-        already (waiting, set aside or settled within the dedupe time) changes nothing. One past its expiry is not
-        merged.
+        id and its place at the end. Only events that their recipient cannot have seen are merged, since it would count
+        one it has seen a second time under the other id: none that was ``sent``, that `waiting` has returned, or that
+        was there when the mailbox was opened. Nor is one past its expiry. An event whose id is known already (waiting,
+        set aside or settled within the dedupe time) changes nothing.
 
         Past `limits.MAILBOX_EVENTS` different events for one recipient its oldest is dropped. Past as many events as
         the mailbox takes letters in all, the recipient's oldest is dropped or, where it has none, the new one.
+
+        Args:
+            letter: the event.
+            sent: its recipient was sent it, or is being sent it, and may have it.
 
         Raises:
             Misuse: the letter is not an event.

@@ -55,6 +55,7 @@ class MemoryMailbox(Mailbox):
         self._position = 0
         self._dropped = 0
         self._tally = Tally(per_device, per_sender, total)
+        self._unseen: set[tuple[DeviceId, _Name]] = set()  # events that their recipient cannot have seen
         # each inner dict is in the order of positions: what is kept anew goes to its end
         self._waiting: _Shelf = {}
         self._aside: _Shelf = {}
@@ -71,6 +72,7 @@ class MemoryMailbox(Mailbox):
     async def open(self) -> None:
         """Make ready."""
         self._open = True
+        self._unseen.clear()
 
     async def close(self) -> None:
         """Close; what was kept stays with this object and can be had by opening it again."""
@@ -82,16 +84,18 @@ class MemoryMailbox(Mailbox):
         now = self._now()
         return [self._store(letter, now) for letter in letters]
 
-    async def add_event(self, letter: Letter) -> None:
+    async def add_event(self, letter: Letter, *, sent: bool = False) -> None:
         """See `Mailbox.add_event`."""
         check_event(letter)
-        self._add_event(letter, self._now())
+        self._add_event(letter, self._now(), sent=sent)
 
     async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
         """See `Mailbox.waiting`."""
         now = self._now()
         kept = self._waiting.get(recipient, {}).values()
-        return [letter for _, letter in kept if letter.expires > now][:limit]
+        letters = [letter for _, letter in kept if letter.expires > now][:limit]
+        self._unseen.difference_update((recipient, (letter.sender, letter.id)) for letter in letters)
+        return letters
 
     async def settle(self, recipient: DeviceId, letters: Sequence[tuple[str, str]]) -> int:
         """See `Mailbox.settle`."""
@@ -184,7 +188,7 @@ class MemoryMailbox(Mailbox):
         self._insert(letter)
         return Stored.STORED
 
-    def _add_event(self, event: Letter, now: float) -> None:
+    def _add_event(self, event: Letter, now: float, *, sent: bool = False) -> None:
         recipient, name = event.recipient, (event.sender, event.id)
         kept = self._waiting.get(recipient, {})
         if name in kept or name in self._aside.get(recipient, ()) or self._is_settled(recipient, name, now):
@@ -196,8 +200,9 @@ class MemoryMailbox(Mailbox):
             if (letter.kind, letter.about, letter.reason) == (event.kind, event.about, event.reason)
             and letter.expires > now
         ]
-        if same:
-            self._remove_waiting(recipient, (same[-1].sender, same[-1].id))
+        last = (same[-1].sender, same[-1].id) if same else name
+        if (recipient, last) in self._unseen and not sent:
+            self._remove_waiting(recipient, last)
             event = msgspec.structs.replace(event, count=event.count + same[-1].count)
         elif len(events) >= limits.MAILBOX_EVENTS or self._tally.events_full:
             self._dropped += 1
@@ -205,6 +210,8 @@ class MemoryMailbox(Mailbox):
                 return
             self._remove_waiting(recipient, (events[0].sender, events[0].id))
         self._insert(event)
+        if not sent:
+            self._unseen.add((recipient, name))
 
     def _insert(self, letter: Letter) -> None:
         # a settled name that is still there is past its time, else the letter would not be kept
@@ -216,6 +223,7 @@ class MemoryMailbox(Mailbox):
 
     def _remove_waiting(self, recipient: DeviceId, name: _Name) -> _Entry | None:
         entry = _pop(self._waiting, recipient, name)
+        self._unseen.discard((recipient, name))
         if entry is not None:
             self._tally.remove_letter(recipient, entry[1].sender, entry[1].kind)
         return entry

@@ -96,11 +96,11 @@ class SqliteMailbox(Mailbox):
         kept, now = tuple(letters), self._wall_clock()
         return await self._run(lambda table: table.store(kept, now))
 
-    async def add_event(self, letter: Letter) -> None:
+    async def add_event(self, letter: Letter, *, sent: bool = False) -> None:
         """See `Mailbox.add_event`."""
         check_event(letter)
         now = self._wall_clock()
-        await self._run(lambda table: table.add_event(letter, now))
+        await self._run(lambda table: table.add_event(letter, now, sent=sent))
 
     async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
         """See `Mailbox.waiting`."""

@@ -54,10 +54,10 @@ class NotedMailbox(SqliteMailbox):
             self._note(Settled, recipient, sender, id_)
         return count
 
-    async def add_event(self, letter: Letter) -> None:
+    async def add_event(self, letter: Letter, *, sent: bool = False) -> None:
         """See `Mailbox.add_event`."""
         self._moment(of_mailbox("add_event"))
-        await super().add_event(letter)
+        await super().add_event(letter, sent=sent)
 
     async def set_aside(
         self,

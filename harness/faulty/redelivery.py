@@ -229,11 +229,11 @@ def redelivery_counts_only_acknowledgements() -> Planted:
 def redelivery_receipts_replace_each_other() -> Planted:
     original = SqliteMailbox.add_event
 
-    async def add_event(self: SqliteMailbox, letter: Letter) -> None:
+    async def add_event(self: SqliteMailbox, letter: Letter, *, sent: bool = False) -> None:
         for older in await self.waiting(letter.recipient, 100):
             if (older.kind, older.about) == (letter.kind, letter.about):
                 await self.settle(letter.recipient, [(older.sender, older.id)])
-        await original(self, letter)
+        await original(self, letter, sent=sent)
 
     return patch.object(SqliteMailbox, "add_event", add_event)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -253,9 +254,9 @@ class MoodyMailbox(Mailbox):
         """As `Mailbox.store`."""
         return await self._do("store", self.inner.store, letters)
 
-    async def add_event(self, letter: Letter) -> None:
+    async def add_event(self, letter: Letter, *, sent: bool = False) -> None:
         """As `Mailbox.add_event`."""
-        await self._do("add_event", self.inner.add_event, letter)
+        await self._do("add_event", partial(self.inner.add_event, sent=sent), letter)
 
     async def waiting(self, recipient: DeviceId, limit: int) -> list[Letter]:
         """As `Mailbox.waiting`."""

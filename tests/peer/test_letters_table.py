@@ -1,4 +1,4 @@
-"""The statements of the table: none of them may look at every letter."""
+"""The statements of the table, none of which may look at every letter; and what it keeps in mind."""
 
 from __future__ import annotations
 
@@ -89,3 +89,35 @@ def test_counts_are_the_same_counted_anew(file: MailboxFile) -> None:
         assert getattr(table._tally, name) == getattr(fresh._tally, name), name
     assert table._tally.waiting > 0
     assert table._tally.settled > 0
+
+
+def test_rollback_forgets_what_could_be_merged(file: MailboxFile) -> None:
+    """The position of an event that was undone is given to the next one, which has been sent."""
+    table = LettersTable(file.connection, per_device=100, total=100, dedupe=600)
+    table.begin()
+    table.add_event(event("undone"), NOW)
+    table.rollback()
+    table.begin()
+    table.add_event(event("sent", count=1), NOW, sent=True)
+    table.add_event(event("new", count=2), NOW)
+    table.commit()
+
+    assert [one.count for one in table.waiting(A, 10, NOW)] == [1, 2]
+
+
+def test_events_that_are_gone_are_not_kept_in_mind(file: MailboxFile) -> None:
+    """Which events may be merged is known of those that wait, however many have come and gone."""
+    table = LettersTable(file.connection, per_device=100, total=100, dedupe=600)
+    table.begin()
+    for name in ("settled", "aside", "merged", "purged"):
+        table.add_event(event(name, about=name), NOW)
+    table.add_event(event("expired", life=1), NOW)
+    table.add_event(event("merging", about="merged"), NOW)
+    table.settle(A, [("", "settled")], NOW)
+    table.set_aside(A, "", "aside", None, NOW)
+    table.take_expired(10, None, NOW + 5)
+    assert len(table._unseen) == 2
+    table.purge(A)
+    table.commit()
+
+    assert table._unseen == set()

@@ -340,6 +340,29 @@ async def test_event_does_not_merge_into_what_waits_no_longer(mailbox: Mailbox, 
     assert await mailbox.waiting(A, 10) == [event("new", count=5)]
 
 
+async def test_event_does_not_merge_with_one_that_its_recipient_may_have_seen(mailbox: Mailbox) -> None:
+    """It was sent, or read out of the mailbox: the recipient may have counted it already."""
+    await mailbox.add_event(event("unsent", count=1))
+    await mailbox.add_event(event("sent", count=2), sent=True)
+    await mailbox.add_event(event("read", count=4))
+    await mailbox.waiting(A, 3)
+    await mailbox.add_event(event("new", count=8))
+    await mailbox.add_event(event("newer", count=16))
+
+    kept = [(one.id, one.count) for one in await mailbox.waiting(A, 10)]
+    assert kept == [("unsent", 1), ("sent", 2), ("read", 4), ("newer", 24)]
+
+
+async def test_event_that_was_not_reached_is_merged(mailbox: Mailbox) -> None:
+    """A reader that takes fewer than there are has not seen the others."""
+    await mailbox.store([letter("1")])
+    await mailbox.add_event(event("e1", count=1))
+    assert [one.id for one in await mailbox.waiting(A, 1)] == ["1"]
+    await mailbox.add_event(event("e2", count=2))
+
+    assert [one.count for one in await mailbox.waiting(A, 10)][1:] == [3]
+
+
 async def test_event_with_a_known_id_changes_nothing(mailbox: Mailbox, clock: Clock) -> None:
     """A repeated call does not count twice, whatever became of the event, until its name is forgotten."""
     await mailbox.add_event(event("e", count=2))

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from tests.peer.post_office import open_office, turns
 from tests.virtual_time import virtual_time
 
 
-@pytest.mark.xfail(
-    reason="a report that was heard, and whose confirmation was not, is merged into the next: it is counted twice",
-    strict=True,
-)
 @virtual_time
 async def test_report_that_was_heard_is_not_counted_again():
     """Two reports of one message each: the first is heard, and its confirmation lost; the second is lost.
