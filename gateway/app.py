@@ -35,7 +35,8 @@ from gateway.meeting.workflow import Workflow
 from gateway.observe.clock import WallClock, wall_clock
 from gateway.observe.events import DrainBegan, GatewayListening, GatewayStopped, Observer, Observers
 from gateway.observe.metrics import LoopLag, Metrics
-from gateway.peer.courier import Courier, MayWrite
+from gateway.peer.courier import Courier
+from gateway.peer.intake import MayWrite
 from gateway.peer.mailbox import Mailbox
 from gateway.peer.mailboxes import IN_MEMORY, new_mailbox
 from gateway.presence.admission import Admission

@@ -13,9 +13,9 @@ from gateway.config import PeerConfig
 from gateway.device.connection import Connection
 from gateway.errors import BadMessage
 from gateway.identity import DeviceId, device_id
-from gateway.peer.courier import Courier
 from gateway.peer.delivery import Delivery
 from gateway.peer.flight import Flight
+from gateway.peer.intake import Intake
 from gateway.peer.receipt import Receipt
 from gateway.peer.remembered import Remembered
 from gateway.peer.requests import PeerRequest, read_ack, read_request
@@ -31,7 +31,7 @@ Planted = AbstractContextManager[object]
 
 
 def _reading_requests(read: Callable[[Peer, PeerConfig], PeerRequest]) -> Planted:
-    return patch("gateway.peer.courier.read_request", read)
+    return patch("gateway.peer.intake.read_request", read)
 
 
 # --- acknowledgements -------------------------------------------------------------------------------------------
@@ -46,12 +46,12 @@ def _reading_requests(read: Callable[[Peer, PeerConfig], PeerRequest]) -> Plante
     message="acknowledgement of another device",
 )
 def acknowledgement_of_anybody() -> Planted:
-    def on_ack(self: Courier, _session: Session, ids: Sequence[str]) -> None:
+    def on_ack(self: Intake, _session: Session, ids: Sequence[str]) -> None:
         for delivery in tuple(self._deliveries.values()):
             for wire_id in ids:
                 delivery.acknowledge(wire_id)
 
-    return patch.object(Courier, "_on_ack", on_ack)
+    return patch.object(Intake, "_on_ack", on_ack)
 
 
 @defect(
@@ -60,7 +60,7 @@ def acknowledgement_of_anybody() -> Planted:
     message="not taken for all of them",
 )
 def acknowledgement_of_one_at_a_time() -> Planted:
-    return patch("gateway.peer.courier.read_ack", lambda message: read_ack(message)[:1])
+    return patch("gateway.peer.intake.read_ack", lambda message: read_ack(message)[:1])
 
 
 @defect(
@@ -69,15 +69,15 @@ def acknowledgement_of_one_at_a_time() -> Planted:
     message="acknowledgement of an unknown id was answered",
 )
 def acknowledgement_of_nothing_is_an_error() -> Planted:
-    original = Courier._on_ack
+    original = Intake._on_ack
 
-    def on_ack(self: Courier, session: Session, ids: Sequence[str]) -> None:
+    def on_ack(self: Intake, session: Session, ids: Sequence[str]) -> None:
         delivery = self._deliveries.get(session.device)
         if delivery is not None and not any(wire_id in delivery for wire_id in ids):
             raise BadMessage("INVALID_REQUEST", "expected the id of a message")
         original(self, session, ids)
 
-    return patch.object(Courier, "_on_ack", on_ack)
+    return patch.object(Intake, "_on_ack", on_ack)
 
 
 @defect(
@@ -135,14 +135,14 @@ def receipt_hides_what_confirmed_it() -> Planted:
     message="wrong list, in two, or in none|own id is not in failed",
 )
 def receipt_forgets_the_sender() -> Planted:
-    original = Courier._targets
+    original = Intake._targets
 
-    def targets(self: Courier, sender: DeviceId, request: PeerRequest) -> dict[DeviceId, str]:
+    def targets(self: Intake, sender: DeviceId, request: PeerRequest) -> dict[DeviceId, str]:
         found = original(self, sender, request)
         found.pop(sender, None)
         return found
 
-    return patch.object(Courier, "_targets", targets)
+    return patch.object(Intake, "_targets", targets)
 
 
 @defect(
@@ -278,10 +278,10 @@ def broadcast_at_any_rate() -> Planted:
     message="the sender of a broadcast",
 )
 def broadcast_reaches_its_sender() -> Planted:
-    original = Courier._targets
+    original = Intake._targets
 
-    def targets(self: Courier, sender: DeviceId, request: PeerRequest) -> dict[DeviceId, str]:
+    def targets(self: Intake, sender: DeviceId, request: PeerRequest) -> dict[DeviceId, str]:
         found = original(self, sender, request)
         return {**found, sender: ""} if request.broadcast else found
 
-    return patch.object(Courier, "_targets", targets)
+    return patch.object(Intake, "_targets", targets)

@@ -14,10 +14,11 @@ from gateway.device.channel import Channel
 from gateway.device.session import Session
 from gateway.identity import DeviceId
 from gateway.meeting.snapshot import Kind, Read, Snapshots
-from gateway.peer.courier import Courier
 from gateway.peer.group_commit import GroupCommit, Operation
+from gateway.peer.intake import Intake
 from gateway.peer.letters_table import LettersTable
 from gateway.peer.receipt import Receipt
+from gateway.peer.receipts import Receipts
 from gateway.peer.requests import PeerRequest
 from gateway.presence.reception import Reception
 from harness.faulty.twins import timing_defect
@@ -84,24 +85,24 @@ def _commit(queue: GroupCommit[Any]) -> bool:
 )
 @contextmanager
 def repeated_after_a_lost_receipt() -> Iterator[None]:
-    send_receipt, send_to = Courier._send_receipt, Courier._send_to
+    send, send_to = Receipts._send, Intake._send_to
     unheard: set[tuple[str, str]] = set()
 
-    def forgetting(self: Courier, receipt: Receipt) -> None:
+    def forgetting(self: Receipts, receipt: Receipt) -> None:
         if receipt.sender not in self._deliveries and receipt.id is not None:
-            self._remembered.forget(receipt)
+            self.remembered.forget(receipt)
             unheard.add((receipt.sender, receipt.id))
-        send_receipt(self, receipt)
+        send(self, receipt)
 
     def renaming(
-        self: Courier, targets: dict[DeviceId, str], request: PeerRequest, wire_id: str, receipt: Receipt
+        self: Intake, targets: dict[DeviceId, str], request: PeerRequest, wire_id: str, receipt: Receipt
     ) -> Iterator[None]:
         if (receipt.sender, wire_id) in unheard:
             unheard.discard((receipt.sender, wire_id))
             wire_id = secrets.token_hex(8)
         return send_to(self, targets, request, wire_id, receipt)
 
-    with patch.object(Courier, "_send_receipt", forgetting), patch.object(Courier, "_send_to", renaming):
+    with patch.object(Receipts, "_send", forgetting), patch.object(Intake, "_send_to", renaming):
         yield
 
 

@@ -16,7 +16,8 @@ from gateway.device.session import Session
 from gateway.errors import MailboxFailed
 from gateway.identity import DeviceId
 from gateway.observe.events import Event, MessageRejected, Observers
-from gateway.peer.courier import Courier, MayWrite
+from gateway.peer.courier import Courier
+from gateway.peer.intake import MayWrite
 from gateway.peer.mailbox import Depth, Letter, Mailbox, Notice, Stored
 from gateway.peer.memory_mailbox import MemoryMailbox
 from gateway.protocol.decoding import decode_object, parse
@@ -30,6 +31,19 @@ async def turns(count: int = 8) -> None:
     """Let everything run that is ready, without moving the clock."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+QUIET = {"take_expired"}  # what an idle courier asks of its mailbox
+
+
+def now() -> float:
+    """Loop time."""
+    return round(asyncio.get_running_loop().time(), 6)
+
+
+def redelivered(to: str, count: int) -> Frame:
+    """The event a sender gets."""
+    return {"type": "peer", "event": "redelivered", "to": to, "count": count}
 
 
 # --- devices ----------------------------------------------------------------------------------------------------------
@@ -355,7 +369,7 @@ class Office:
         assert courier.in_memory == 0
         assert courier.unconfirmed == 0
         assert not courier._everywhere
-        assert not courier._turns
+        assert not courier._intake.turns
         assert not courier._settling.pending
         assert not courier._tasks
         assert not courier._clerk

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.config import PeerConfig
 from gateway.observe.events import PeerEnqueued, PeerLost, PeerRedelivered
 from tests.peer.post_office import FakeChannel, FakeDevice, Office, changed, open_office
-from tests.virtual_time import VirtualTimeLoop, timers
+from tests.virtual_time import VirtualTimeLoop, timers, wall
 
 EXAMPLES = int(os.environ.get("WSDEVICE_TEST_EXAMPLES", "60"))
 """Sequences of steps per run; thousands of them for an hour's search."""
@@ -232,7 +232,7 @@ class Courier(RuleBasedStateMachine):
             for device in self.devices.values():
                 device.session = None
             await asyncio.sleep(0)
-            new = self.office.courier = type(old)(CONFIG, self.office.mailbox, self.office.observers, old._wall_clock)
+            new = self.office.courier = type(old)(CONFIG, self.office.mailbox, self.office.observers, wall)
             await new.start()
         self.devices["a"].connect()
         self.channels["a"].append(self.devices["a"].channel)
