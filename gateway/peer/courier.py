@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 
 from gateway.config import PeerConfig
@@ -35,7 +35,7 @@ from gateway.peer.mailbox import Depth, Letter, Mailbox, asked
 from gateway.peer.own_letters import OwnLetters
 from gateway.peer.pump import Pump
 from gateway.peer.receipts import Receipts
-from gateway.peer.settling import Settling
+from gateway.peer.settling import Settling, until_taken
 from gateway.protocol.messages import MeetingSummary, Peer
 from gateway.tasks import Tasks
 
@@ -115,7 +115,8 @@ class Courier(Feature):
         return (Handler(Peer, self._intake.on_peer),)
 
     async def start(self) -> None:
-        """Begin to look for expired messages."""
+        """Learn which devices acknowledge, and begin to look for expired messages."""
+        self._clerk.spawn(self._recall(), "which devices acknowledge")
         self._clerk.spawn(self._expire(), "expiry")
 
     async def stop(self) -> None:
@@ -139,6 +140,22 @@ class Courier(Feature):
         self._deliveries[session.device] = delivery
         self._pump.start(delivery)
 
+    def on_hello(self, session: Session) -> None:
+        """Whether the device acknowledges is kept for its next connection, whose hello may never come."""
+        device = session.device
+        if self._acknowledgers.note(device, acknowledges=session.offers("peer_ack")) and not self._tasks.closed:
+            self._tasks.spawn(self._note_acknowledger(device), "note acknowledger")
+
+    async def _recall(self) -> None:
+        """It takes less than the 2.5 s for which nobody is taken for a device that does not acknowledge."""
+        self._acknowledgers.recall(await until_taken(self._mailbox.acknowledgers, self._config))
+
+    async def _note_acknowledger(self, device: DeviceId) -> None:
+        def note() -> Awaitable[None]:  # what it says by then, if it has to be tried again
+            return self._mailbox.note_acknowledger(device, acknowledges=device in self._acknowledgers)
+
+        await until_taken(note, self._config)
+
     def on_replaced(self, session: Session) -> None:
         """What the older connection has not confirmed goes to the newer one."""
         delivery = self._deliveries.get(session.device)
@@ -150,8 +167,6 @@ class Courier(Feature):
         delivery = self._deliveries.pop(session.device, None)
         if delivery is None:
             return  # the courier has stopped
-        if session.channel.introduced:
-            self._acknowledgers.note(session.device, acknowledges=session.offers("peer_ack"))
         self._intake.senders.depart(session.device, asyncio.get_running_loop().time())
         self._dispatch.keep(delivery.end())
         self._report_all(delivery)

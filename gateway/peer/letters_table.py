@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.identity import DeviceId
+from gateway.peer.acknowledgers_table import AcknowledgersTable
 from gateway.peer.mailbox import EVENT_KINDS, SET_ASIDE_PER_DEVICE, Depth, Letter, Notice, Stored, check_event
 from gateway.peer.tally import Tally
 from gateway.protocol import limits
@@ -90,6 +91,7 @@ class LettersTable:
         dedupe: float,
         per_sender: int = limits.MAILBOX_PER_SENDER,
     ) -> None:
+        self.acknowledgers = AcknowledgersTable(connection)
         self._connection = connection
         self._run = connection.execute
         self._new_tally = partial(Tally, per_device, per_sender, total)

@@ -202,6 +202,17 @@ class Mailbox(Protocol):
         """How full it is."""
         ...
 
+    async def note_acknowledger(self, device: DeviceId, *, acknowledges: bool) -> None:
+        """Keep that a device acknowledges what it is sent, or forget it; `purge` does not touch it.
+
+        Past `limits.KNOWN_ACKNOWLEDGERS` the device that was noted longest ago is forgotten.
+        """
+        ...
+
+    async def acknowledgers(self) -> list[DeviceId]:
+        """Return the devices that acknowledge, the one noted last at the end."""
+        ...
+
 
 async def asked(answer: Awaitable[T]) -> T:
     """Await a mailbox's answer; where a mailbox, which may be an application's, fails otherwise, that is logged.

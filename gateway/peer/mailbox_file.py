@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.errors import MailboxFailed
 
 APPLICATION = 0x57534D42  # "WSMB": tells a mailbox from any other program's SQLite file
-VERSION = 1  # of the schema, in PRAGMA user_version
+VERSION = 2  # of the schema, in PRAGMA user_version
 BUSY_SECONDS = 2.0  # another program (an operator's shell) may hold the write lock for so long
 WAL_BYTES = 16 << 20  # the WAL is cut back to this after a burst; checkpoints keep it near 4 MiB
 CACHE_KIBIBYTES = 16 << 10  # the names of 100,000 letters are 10 MiB of index
@@ -44,6 +44,14 @@ CREATE INDEX letters_events ON letters (state, sender, recipient, kind, about, r
     WHERE state = 'waiting' AND sender = '';
 CREATE INDEX letters_aside ON letters (state, recipient, expires) WHERE state = 'set aside';
 CREATE INDEX letters_settled ON letters (state, settled_at) WHERE state = 'settled';
+"""
+
+# Since version 2; by number, so that the one noted longest ago is found. What was saved of a damaged file may have it.
+ACKNOWLEDGERS = """
+CREATE TABLE IF NOT EXISTS acknowledgers (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    device TEXT NOT NULL UNIQUE
+);
 """
 
 
@@ -152,9 +160,11 @@ def _open_checked(file: Path) -> sqlite3.Connection:
         _make_durable(file, connection)
         if _is_new(connection):
             connection.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; "
+                f"BEGIN IMMEDIATE; {SCHEMA} {ACKNOWLEDGERS} PRAGMA application_id = {APPLICATION}; "
                 f"PRAGMA user_version = {VERSION}; COMMIT;"
             )
+        elif _version(connection) == 1:
+            connection.executescript(f"BEGIN IMMEDIATE; {ACKNOWLEDGERS} PRAGMA user_version = 2; COMMIT;")
         _sync_directory(file.parent)
     except BaseException:
         connection.close()
@@ -190,7 +200,7 @@ def _check(file: Path) -> None:
 
 def _check_identity(file: Path, connection: sqlite3.Connection) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(connection)
     if _is_new(connection) and not application and not version:
         return
     if application != APPLICATION:
@@ -200,6 +210,11 @@ def _check_identity(file: Path, connection: sqlite3.Connection) -> None:
             f"{file} has version {version}, and this gateway knows versions up to {VERSION}; "
             f"run the newer gateway, or set another mailbox.path"
         )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:

@@ -61,6 +61,7 @@ class MemoryMailbox(Mailbox):
         self._aside: _Shelf = {}
         # in the order of settling
         self._settled: dict[tuple[DeviceId, _Name], float] = {}
+        self._acknowledgers: dict[DeviceId, None] = {}
         # no letter expires before it: spares a look at all of them
         self._next_expiry = float("inf")
 
@@ -167,6 +168,20 @@ class MemoryMailbox(Mailbox):
         now = self._now()
         oldest = min((letter.created for _, letter in _entries(self._waiting)), default=now)
         return Depth(self._tally.waiting, self._tally.set_aside, max(0.0, now - oldest), self._dropped)
+
+    async def note_acknowledger(self, device: DeviceId, *, acknowledges: bool) -> None:
+        """See `Mailbox.note_acknowledger`."""
+        self._now()
+        self._acknowledgers.pop(device, None)
+        if acknowledges:
+            self._acknowledgers[device] = None
+            if len(self._acknowledgers) > limits.KNOWN_ACKNOWLEDGERS:
+                del self._acknowledgers[next(iter(self._acknowledgers))]
+
+    async def acknowledgers(self) -> list[DeviceId]:
+        """See `Mailbox.acknowledgers`."""
+        self._now()
+        return list(self._acknowledgers)
 
     # --- one letter -----------------------------------------------------------------------------------------------
 

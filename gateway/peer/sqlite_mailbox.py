@@ -139,6 +139,14 @@ class SqliteMailbox(Mailbox):
         now = self._wall_clock()
         return await self._run(lambda table: table.depth(now))
 
+    async def note_acknowledger(self, device: DeviceId, *, acknowledges: bool) -> None:
+        """See `Mailbox.note_acknowledger`."""
+        await self._run(lambda table: table.acknowledgers.note(device, acknowledges=acknowledges))
+
+    async def acknowledgers(self) -> list[DeviceId]:
+        """See `Mailbox.acknowledgers`."""
+        return await self._run(lambda table: table.acknowledgers.all())
+
     async def _run(self, work: Callable[[LettersTable], T]) -> T:
         if self._table is None:
             raise MailboxFailed("the mailbox is not open")

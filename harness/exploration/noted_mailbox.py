@@ -10,7 +10,7 @@ from gateway.peer.mailbox import Letter, Notice, Stored
 from gateway.peer.sqlite_mailbox import SqliteMailbox
 from harness.exploration.chronicle import Chronicle
 from harness.faults.moments import of_mailbox
-from harness.invariants.facts import Kept, Settled
+from harness.invariants.facts import AcknowledgerKept, Kept, Settled
 
 
 class NotedMailbox(SqliteMailbox):
@@ -74,6 +74,13 @@ class NotedMailbox(SqliteMailbox):
         """See `Mailbox.take_expired`."""
         self._moment(of_mailbox("take_expired"))
         return await super().take_expired(limit, notice)
+
+    async def note_acknowledger(self, device: DeviceId, *, acknowledges: bool) -> None:
+        """See `Mailbox.note_acknowledger`."""
+        self._moment(of_mailbox("note_acknowledger"))
+        await super().note_acknowledger(device, acknowledges=acknowledges)
+        at = self._chronicle.loop.time()
+        self._chronicle.add(AcknowledgerKept(at=at, life=self._life, device=device, acknowledges=acknowledges))
 
     def _note(self, kind: Any, recipient: DeviceId, sender: str, id_: str, **more: Any) -> None:
         at = self._chronicle.loop.time()

@@ -22,7 +22,7 @@ from gateway.protocol.decoding import decode_object, type_of
 from harness.faults.vocabulary import Fault
 from harness.records import FramePassed, Happened
 
-MAILBOX_WRITES = ("store", "add_event", "settle", "set_aside", "take_expired", "purge")
+MAILBOX_WRITES = ("store", "add_event", "settle", "set_aside", "take_expired", "purge", "note_acknowledger")
 """Calls of `gateway.peer.mailbox.Mailbox` that write."""
 
 

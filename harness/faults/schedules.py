@@ -57,8 +57,10 @@ def swizzle_clog(draw: Draw) -> float:
     return at
 
 
+_SELDOM = ("purge", "note_acknowledger")
+"""Writes that only an operator asks for, or that happen once for a device: a kill would wait for them in vain."""
 WRITES = (
-    *(f"mailbox:{call}" for call in MAILBOX_WRITES if call != "purge"),  # which only an operator asks for
+    *(f"mailbox:{call}" for call in MAILBOX_WRITES if call not in _SELDOM),
     "event:DeviceOnline",
     "event:HandoverBegan",
     "event:PeerAccepted",

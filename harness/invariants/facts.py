@@ -74,6 +74,14 @@ class Settled(Fact, frozen=True):
     id: str
 
 
+class AcknowledgerKept(Fact, frozen=True):
+    """The mailbox has said that it keeps whether a device acknowledges what it is sent."""
+
+    life: int
+    device: DeviceId
+    acknowledges: bool
+
+
 class ChannelView(msgspec.Struct, frozen=True):
     """One connection, as the gateway has it.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.identity import DeviceId
 from gateway.observe.events import PeerAccepted, PeerDelivered, PeerFailed, PeerLost
-from harness.invariants.facts import Framed, Hit, Quiet, Reported, Settled
+from harness.invariants.facts import AcknowledgerKept, Framed, Hit, Quiet, Reported, Settled
 from harness.invariants.invariant import Invariant
 from harness.invariants.lives import Lives
 from harness.invariants.peer_frames import Delivery, Name, delivery_in, receipt_in
@@ -21,12 +21,21 @@ device whose program ends with unread bytes in its kernel."""
 class TcpsWord:
     """Messages that were taken for delivered since TCP had taken them, where nobody may have read them.
 
-    Where a device does not acknowledge, or its hello has not come, the gateway has nothing better to go by.
+    Where a device does not acknowledge, or has not said yet that it does, the gateway has nothing better to go by. Of
+    one whose word it keeps in its mailbox it never goes by TCP's, whatever life it is in.
     """
 
     def __init__(self) -> None:
         self.false: set[Name] = set()
         self._swallowed: set[str] = set()
+        self._acknowledgers: set[DeviceId] = set()
+
+    def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
+        """Note who acknowledges."""
+        if fact.acknowledges:
+            self._acknowledgers.add(fact.device)
+        else:
+            self._acknowledgers.discard(fact.device)
 
     def hit(self, fact: Hit) -> None:
         """Note for whom TCP is not to be trusted any more."""
@@ -36,8 +45,10 @@ class TcpsWord:
     def reported(self, fact: Reported) -> None:
         """Note what was taken for delivered."""
         event = fact.event
-        if isinstance(event, PeerDelivered) and event.confirm == "written" and event.device in self._swallowed:
-            self.false.add((DeviceId(event.device), event.sender, event.message))
+        if isinstance(event, PeerDelivered) and event.confirm == "written":
+            device = DeviceId(event.device)
+            if device in self._swallowed and device not in self._acknowledgers:
+                self.false.add((device, event.sender, event.message))
 
 
 class AcknowledgedIsKept(Invariant):
@@ -57,6 +68,10 @@ class AcknowledgedIsKept(Invariant):
     def hit(self, fact: Hit) -> None:
         """Note a fault."""
         self._tcp.hit(fact)
+
+    def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
+        """Note who acknowledges."""
+        self._tcp.acknowledger_kept(fact)
 
     def framed(self, fact: Framed) -> Iterator[str]:
         """Note what arrives and what is promised."""
@@ -156,6 +171,10 @@ class InOrder(Invariant):
     def hit(self, fact: Hit) -> None:
         """Note a fault."""
         self._tcp.hit(fact)
+
+    def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
+        """Note who acknowledges."""
+        self._tcp.acknowledger_kept(fact)
 
     def reported(self, fact: Reported) -> None:
         """Note what the gateway takes for delivered: its first delivery is a repeat then."""

@@ -60,6 +60,7 @@ class Wire:
     """
 
     def __init__(self) -> None:
+        self.opened_at = asyncio.get_running_loop().time()
         self.is_open = True
         self.stalled = False
         self.unknown = False
@@ -78,10 +79,10 @@ class Wire:
 class FakeChannel:
     """One connection of a device; frames reach the device at once, unless the wire is stalled."""
 
-    def __init__(self, device: FakeDevice, features: dict[str, Any]) -> None:
+    def __init__(self, device: FakeDevice, features: dict[str, Any] | None) -> None:
         self.device = device
-        self.hello = Hello(features=features)
-        self.introduced = True
+        self.hello = Hello(features=features or {})
+        self.introduced = features is not None
         self.connection = Wire()
         self.retired = False
 
@@ -127,19 +128,23 @@ class FakeDevice:
 
     # --- connections ---
 
-    def connect(self) -> FakeChannel:
+    def connect(self, *, hello: bool = True) -> FakeChannel:
         """Connect, or connect anew, in which case the older channel is retired and returned."""
-        channel = FakeChannel(self, self.features)
+        channel = FakeChannel(self, self.features if hello else None)
         channel.connection.stalled = self.stalled
         if self.session is None:
             now = asyncio.get_running_loop().time()
             self.session = Session(self.id, channel, self.office.observers, now)  # type: ignore[arg-type]
             self.office.courier.on_online(self.session)
+            if hello:
+                self.office.courier.on_hello(self.session)
             return channel
         old: Any = self.session.channel
         self.session.channel = channel  # type: ignore[assignment]
         old.retired = True
         self.office.courier.on_replaced(self.session)
+        if hello:
+            self.office.courier.on_hello(self.session)
         return old
 
     def disconnect(self) -> None:
@@ -287,6 +292,15 @@ class MoodyMailbox(Mailbox):
     async def take_expired(self, limit: int, notice: Notice | None = None) -> list[Letter]:
         """As `Mailbox.take_expired`."""
         return await self._do("take_expired", self.inner.take_expired, limit, notice)
+
+    async def note_acknowledger(self, device: DeviceId, *, acknowledges: bool) -> None:
+        """As `Mailbox.note_acknowledger`."""
+        note = partial(self.inner.note_acknowledger, acknowledges=acknowledges)
+        await self._do("note_acknowledger", note, device)
+
+    async def acknowledgers(self) -> list[DeviceId]:
+        """As `Mailbox.acknowledgers`."""
+        return await self._do("acknowledgers", self.inner.acknowledgers)
 
     async def purge(self, recipient: DeviceId) -> int:
         """As `Mailbox.purge`."""

@@ -12,17 +12,28 @@ A, B, C, D = (device_id(f"02:00:00:00:00:0{number}") for number in range(1, 5))
 
 
 def test_what_was_said_last_counts():
-    """One that acknowledged is known, until it says otherwise."""
+    """One that acknowledged is known, until it says otherwise; only what changes is news."""
     known = Acknowledgers()
-    known.note(A, acknowledges=True)
-    known.note(B, acknowledges=False)
+    assert known.note(A, acknowledges=True)
+    assert not known.note(A, acknowledges=True)
+    assert not known.note(B, acknowledges=False)
     assert A in known
     assert B not in known
 
-    known.note(A, acknowledges=False)
+    assert known.note(A, acknowledges=False)
 
     assert A not in known
     assert len(known) == 0
+
+
+def test_what_an_earlier_life_knew_counts():
+    """Until the device says otherwise; it is no news then."""
+    known = Acknowledgers()
+    known.recall([A, B])
+
+    assert len(known) == 2
+    assert not known.note(A, acknowledges=True)
+    assert known.note(B, acknowledges=False)
 
 
 def test_they_are_bounded(monkeypatch: pytest.MonkeyPatch):

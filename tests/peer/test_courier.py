@@ -142,6 +142,81 @@ async def test_attempts_are_of_devices_that_acknowledge():
     await office.close()
 
 
+# --- who acknowledges -------------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_black_hole_after_a_restart():
+    """A device that has acknowledged in an earlier life does not have what only TCP has taken before its hello."""
+    office = await open_office()
+    a, b = office.device("a"), office.device("b")
+    await turns()
+    await office.restart()
+    a.connect()
+    a.send("b", "m1")
+    await turns()
+    b.connect(hello=False)
+    b.acks = False
+    await asyncio.sleep(60)
+    assert await office.texts("b") == ["m1"]
+    b.disconnect()
+    b.acks = True
+    b.connect()
+    await asyncio.sleep(3)
+
+    assert await office.texts("b") == []
+    assert a.events == [redelivered("b", 1)]
+    await office.close()
+
+
+@virtual_time
+async def test_who_acknowledges_is_noted_once():
+    """A hello that says the same again costs no write; another one does, and holds after a restart."""
+    office = await open_office()
+    b = office.device("b")
+    for _ in range(3):
+        await turns()
+        b.connect()
+    assert office.mailbox.calls.count("note_acknowledger") == 1
+    assert await office.mailbox.acknowledgers() == [b.id]
+
+    b.features = {}
+    b.connect()
+    await turns()
+    assert await office.mailbox.acknowledgers() == []
+    await office.restart()
+    await turns()
+    b.connect(hello=False)
+    a = office.device("a")
+    a.send("b", "m1")
+    await asyncio.sleep(3)
+    assert await office.texts("b") == []
+    await office.close()
+
+
+@virtual_time
+async def test_who_acknowledges_with_a_failing_mailbox():
+    """What cannot be noted is tried again, with what the device says by then; so is what cannot be read."""
+    office = await open_office()
+    office.mailbox.failing = {"note_acknowledger"}
+    b, c = office.device("b"), office.device("c")
+    await turns()
+    b.features = {}
+    b.connect()
+    office.mailbox.failing = set()
+    await asyncio.sleep(5)
+    assert await office.mailbox.acknowledgers() == [c.id]
+
+    office.mailbox.failing = {"acknowledgers"}
+    await office.restart()
+    await turns()
+    assert c.id not in office.courier._acknowledgers
+    office.mailbox.failing = set()
+    await asyncio.sleep(5)
+    assert c.id in office.courier._acknowledgers
+    await office.close()
+
+
 # --- a mailbox that fails otherwise -----------------------------------------------------------------------------------
 
 

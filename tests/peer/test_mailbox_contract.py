@@ -646,3 +646,28 @@ async def test_letters_given_may_be_changed_afterwards(mailbox: Mailbox) -> None
     letters.clear()
 
     assert await storing == [Stored.STORED]
+
+
+# --- who acknowledges ---------------------------------------------------------------------------------------------
+
+
+async def test_acknowledgers_are_kept(mailbox: Mailbox) -> None:
+    """The one noted last stands at the end; a device that does not acknowledge any more is forgotten."""
+    for device in (A, B, C, A):
+        await mailbox.note_acknowledger(device, acknowledges=True)
+    await mailbox.note_acknowledger(B, acknowledges=False)
+    await mailbox.note_acknowledger(B, acknowledges=False)
+    await mailbox.purge(C)
+
+    assert await mailbox.acknowledgers() == [C, A]
+
+
+async def test_acknowledgers_are_bounded(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit all are kept; past it the one that was noted longest ago is forgotten."""
+    monkeypatch.setattr(limits, "KNOWN_ACKNOWLEDGERS", 2)
+    for device in (A, B):
+        await mailbox.note_acknowledger(device, acknowledges=True)
+    assert await mailbox.acknowledgers() == [A, B]
+
+    await mailbox.note_acknowledger(C, acknowledges=True)
+    assert await mailbox.acknowledgers() == [B, C]

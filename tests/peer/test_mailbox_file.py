@@ -165,6 +165,24 @@ def test_refused_file_keeps_its_wal(made: Path, tmp_path: Path) -> None:
     assert "damaged" in _refusal(killed / "mailbox.db")
 
 
+def test_older_version_is_brought_up_to_date(made: Path) -> None:
+    """One of version 1 gets what it lacks, and keeps what it has; so does one that says less of itself than it has."""
+    with _plain(made) as connection:
+        connection.execute("INSERT INTO acknowledgers (device) VALUES ('aa')")
+        connection.execute("PRAGMA user_version = 1")
+    with closing(open_for_writing(str(made))) as file:
+        assert file.connection.execute("SELECT device FROM acknowledgers").fetchall() == [("aa",)]
+    with _plain(made) as connection:
+        connection.execute("DROP TABLE acknowledgers")
+        connection.execute("PRAGMA user_version = 1")
+    with reading(str(made)):
+        pass  # which changes nothing
+
+    with closing(open_for_writing(str(made))) as file:
+        assert file.connection.execute("SELECT device FROM acknowledgers").fetchall() == []
+        assert file.connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
 def test_newer_version_is_refused(made: Path) -> None:
     """An older gateway does not touch what it does not know."""
     with _plain(made) as connection:

@@ -78,7 +78,7 @@ class _Disk:
 
 
 async def test_everything_survives_reopening(path: Path) -> None:
-    """Letters, events, what is set aside, what is settled, and the order."""
+    """Letters, events, what is set aside, what is settled, and the order; who acknowledges."""
     clock = Clock()
     first = sqlite_mailbox(path, wall_clock=clock)
     await first.open()
@@ -86,6 +86,7 @@ async def test_everything_survives_reopening(path: Path) -> None:
     await first.add_event(event("e", count=3))
     await first.settle(A, [(B, "1"), (B, "4")])
     await first.set_aside(A, B, "2")
+    await first.note_acknowledger(B, acknowledges=True)
     before = await first.depth()
     kept = await first.waiting(A, 10)
     await first.close()
@@ -93,6 +94,7 @@ async def test_everything_survives_reopening(path: Path) -> None:
     await second.open()
 
     assert await second.waiting(A, 10) == kept
+    assert await second.acknowledgers() == [B]
     assert before == await second.depth() == Depth(2, 1, 0.0)
     assert await second.store([letter("4"), letter("3")]) == [Stored.SETTLED, Stored.DUPLICATE]
     assert await second.store([letter(str(n)) for n in range(5, 9)]) == [*[Stored.STORED] * 3, Stored.FULL]

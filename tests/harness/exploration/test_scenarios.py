@@ -31,6 +31,8 @@ FOUND = [
     ("everything_at_once", 76, "the same, whose repeat comes behind what was stored meanwhile"),
     ("everything_at_once", 136, "the same, whose repeat is answered by what the mailbox remembers"),
     ("everything_at_once", 251, "a clock that steps over the time for which settled letters are remembered"),
+    ("everything_at_once", 8, "the same for a device that acknowledges, which another life of the gateway knew"),
+    ("everything_at_once", 58, "the same"),
     ("partition_during_handover", 909, "a report that was heard, whose confirmation was lost, merged into the next"),
     ("slow_readers", 178, "a device that does not acknowledge, and gives up with unread bytes in its kernel"),
     ("storms", 469, "a report that was heard, merged into the next"),

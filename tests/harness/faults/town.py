@@ -10,7 +10,7 @@ import msgspec
 from websockets.frames import Opcode
 
 from gateway.config import Config, HandoverConfig, HeartbeatConfig, PeerConfig
-from gateway.observe.events import Event, PeerDelivered, TaskFailed
+from gateway.observe.events import Event, TaskFailed
 from harness.errors import HarnessError
 from harness.fakes.device import FakeDevice
 from harness.faults import moments
@@ -39,14 +39,10 @@ class Town:
     Attributes:
         schedule: what goes wrong.
         wrong: what the gateway recorded that must never happen.
-        written: messages that the gateway took for delivered by the word of the kernel alone, on a connection whose
-            hello has not come for 2.5 s. Of a gateway that has died meanwhile: it has to have heard of a device to know
-            that it acknowledges.
     """
 
     def __init__(self, loop: SimulatedLoop, name: str, seed: int) -> None:
         self.wrong: list[Event] = []
-        self.written: set[tuple[str, str]] = set()
         self.ground = SimulatedGround(loop)
         self.gateway = HostedGateway(CONFIG, loop.network.host("gw"), observers=[self.event], listens={"ws_port": 8000})
         self.ground.add_gateway(self.gateway)
@@ -61,8 +57,6 @@ class Town:
         """Take a record of the gateway."""
         if isinstance(event, TaskFailed):
             self.wrong.append(event)
-        elif isinstance(event, PeerDelivered) and event.confirm == "written":
-            self.written.add((event.sender, event.message))
         self.player.moment(moments.of_event(event, self._names.get(event.device, "")))
 
     async def live(self) -> None:
@@ -84,7 +78,7 @@ class Town:
         for resident in self.residents.values():
             for message, to in resident.receipted.items():
                 came = self.residents[self._names[to]].got[resident.id, message]
-                if not came and (resident.id, message) not in self.written:
+                if not came:
                     found.append(f"{message} of {resident.name} never came to {self._names[to]}")
         return found
 

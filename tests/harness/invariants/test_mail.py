@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.observe.events import PeerAccepted, PeerDelivered, PeerFailed, PeerLost
-from harness.invariants.facts import Hit, Settled
+from harness.invariants.facts import AcknowledgerKept, Hit, Settled
 from harness.invariants.mail import AcknowledgedIsKept, DeliveredOnce, InOrder, SettledIsOver
 from tests.harness.invariants.records import ANN, BOB, Record, waiting
 
@@ -59,6 +59,20 @@ class TestAcknowledgedIsKept:
 
         assert len(honest.wrong(AcknowledgedIsKept)) == 1
         assert hit.receipt(ANN, 1, "m", enqueued=[BOB]).event(written).quiet().wrong(AcknowledgedIsKept) == []
+
+    def test_swallowed_though_its_device_acknowledges(self):
+        """TCP's word is never taken for a device of which the mailbox has kept that it acknowledges, in any life."""
+        written = PeerDelivered(device=BOB, message="m", sender=ANN, confirm="written", redelivered=True)
+        wrong = []
+        for said in ([True], [True, False]):
+            record = both()
+            for acknowledges in said:
+                record.add(AcknowledgerKept, life=1, device=BOB, acknowledges=acknowledges)
+            record.die().begin(2).add(Hit, what="cut", whom=(BOB,), lasts=False)
+            record.receipt(ANN, 1, "m", enqueued=[BOB]).event(written).quiet()
+            wrong.append(len(record.wrong(AcknowledgedIsKept)))
+
+        assert wrong == [1, 0]
 
 
 class TestDeliveredOnce:
