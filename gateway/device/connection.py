@@ -253,8 +253,11 @@ class Connection(asyncio.BufferedProtocol):
         self._close_within(limits.CLOSE_TIMEOUT)
         return False  # the transport closes itself, after writing what it holds
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the code tells enough
-        """The socket is gone."""
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone; the system's errors are the peer's end, any other is a bug that asyncio has logged."""
+        if exc is not None and not isinstance(exc, OSError) and self._closed_by == "peer":
+            self._closed_by = "gateway"
+            self._close_reason = f"internal error: {type(exc).__name__}"
         self.lost = self._dead = True
         self._disarm()
         self._give_place_back()
@@ -488,11 +491,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._write_protocol()
 
     def drop_audio(self) -> int:
-        """Drop the audio that has not been written yet; return how many frames that were."""
+        """Drop the audio that waits for the peer to read; return how many frames that were."""
         return self._outbox.drop_audio()
 
     def drop_waiting(self) -> bool:
-        """Drop all that has not been written yet, text as well; whether there was any."""
+        """Drop all that waits for the peer to read, text as well; whether there was any."""
         waits = len(self._outbox) > 0
         self._outbox.clear()
         return waits

@@ -37,6 +37,7 @@ from tests.raw_peer import (
     RawPeer,
     Received,
     frame,
+    say,
     upgrade,
 )
 from tests.virtual_time import VirtualTimeLoop, timers, virtual_time
@@ -691,6 +692,27 @@ async def test_abort_is_at_once_and_drops_what_waits(serve: Serve):
     assert receiver.end == (1006, "enough", "gateway", True)
     assert await peer.end() == b""
     assert (connection.queued, connection.lost) == (0, True)
+
+
+async def test_a_bug_is_not_the_peers_end(serve: Serve, caplog: pytest.LogCaptureFixture):
+    """What nobody has caught ends the connection, and is told as ours; a reset is the peer's."""
+    stand = await serve()
+    peer, receiver = await stand.open()
+
+    def fail(_payload: bytes) -> None:
+        raise RuntimeError("a bug")
+
+    receiver.on_text = fail
+    await peer.send(say("x"))
+    await until(lambda: receiver.end is not None)
+    assert receiver.end == (CloseCode.ABNORMAL, "internal error: RuntimeError", "gateway", False)
+    assert "Fatal error: protocol.buffer_updated() call failed." in caplog.text
+    caplog.clear()
+
+    peer, receiver = await stand.open()
+    peer.cut()
+    await until(lambda: receiver.end is not None)
+    assert receiver.end == (CloseCode.ABNORMAL, "", "peer", False)
 
 
 # --- what breaks RFC 6455 ----------------------------------------------------------------------------------------
