@@ -56,7 +56,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, holding: Holding) -> Itera
     """A gateway for all tests, where the front leads, but while there is none yet."""
     front = holding.board("esp32s3") and holding.front
     server = ServerConfig(public_websocket_url=front.url)  # for boards that connect by themselves
-    config = Config(server=server, handover=HandoverConfig(window=0.1))
+    # in any order of the tests, a board that lost its power is back while its older connection counts
+    config = Config(server=server, handover=HandoverConfig(window=0.1, replacements=1000))
     with LoopThread() as thread:
         gateway = thread.call(lambda: OwnGateway(config, tmp_path_factory.mktemp("gateway")))
         thread.run(gateway.start())
