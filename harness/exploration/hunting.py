@@ -74,7 +74,9 @@ class Tally:
 
 
 class Hunt:
-    """Runs seeds in other processes; ``async`` has no part in it. ``with`` ends the processes, bounded by a batch.
+    """Runs seeds in other processes; ``async`` has no part in it.
+
+    ``with`` ends the processes, once the batches and the examinations that run are over.
 
     Args:
         scenarios: their names, in turns.
@@ -173,7 +175,11 @@ def _run_some(name: str, seeds: range, faulty: str) -> list[Run]:
     which, runs = scenario(name), []
     for seed in seeds:
         began = time.monotonic()
-        result = (run_twice if seed % TWICE_EVERY == 0 else run_seed)(which, seed, faulty=faulty)
+        try:
+            result = (run_twice if seed % TWICE_EVERY == 0 else run_seed)(which, seed, faulty=faulty)
+        except BaseException as error:
+            error.add_note(f"in the scenario {name} with the seed {seed}")  # or nobody knew, in the parent
+            raise
         first = result.violations[0] if result.violations else None
         number, text = (None, "") if first is None else (first.invariant, str(first))
         runs.append(Run(name, seed, number, text, time.monotonic() - began, result.seconds))

@@ -10,6 +10,7 @@ from harness.faults.vocabulary import (
     Fault,
     Heal,
     KillGateway,
+    PowerOn,
     SlowDisk,
     StartGateway,
     WifiOff,
@@ -18,8 +19,9 @@ from harness.faults.vocabulary import (
 )
 from harness.invariants import facts
 
-_NO_EXCUSE = ClockStep, SlowDisk
-"""Neither ends a connection, nor holds up what passes on it: so they explain nothing that invariants look at."""
+_NO_EXCUSE = ClockStep, SlowDisk, PowerOn, StartGateway
+"""None ends a connection, nor holds up what passes on it, so they explain nothing that invariants look at: what is dead
+when a machine is on again was hit when it lost its power."""
 
 
 class NotedGround(SimulatedGround):
@@ -47,7 +49,7 @@ class NotedGround(SimulatedGround):
 
     def _fact(self, fault: Fault) -> facts.Fact:
         at = self.loop.time()
-        of_gateway = fault.on == GATEWAY or isinstance(fault, KillGateway | StartGateway)
+        of_gateway = fault.on == GATEWAY or isinstance(fault, KillGateway)
         whom = (facts.GATEWAY,) if of_gateway else tuple(self._ids[name] for name in self.whom(fault))
         if isinstance(fault, Heal):
             return facts.Healed(at=at, what=fault.what, whom=whom)

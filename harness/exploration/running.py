@@ -108,7 +108,8 @@ async def _course(world: World, scenario: Scenario, result: Result) -> None:
 async def _until_broken(world: World, course: Any) -> None:
     task = world.loop.create_task(course, name="the course of the scenario")
     await asyncio.wait((task, world.chronicle.broken), return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
+    # what a course runs into behind a violation is its consequence
+    if task.done() and task.exception() is not None and not world.chronicle.violations:
         task.result()
 
 

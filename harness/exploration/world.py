@@ -136,6 +136,7 @@ class World:
             resident.settle()
         await asyncio.sleep(self.chronicle.budgets.recovery)
         glances = self.house.glances
+        self.chronicle.add(glances.now())  # the last record may be long ago
         self.chronicle.add(
             Quiet(
                 at=self.loop.time(),

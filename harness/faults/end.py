@@ -121,8 +121,11 @@ class End(asyncio.Protocol):
             self._open.write_eof()
 
     def hear(self, hears: bool) -> None:
-        """Hear what comes, or have the kernel drop it, data and acknowledgements, before its TCP sees it."""
-        if hears != self._hears:
+        """Hear what comes, or have the kernel drop it, data and acknowledgements, before its TCP sees it.
+
+        One that refuses hears.
+        """
+        if hears != self._hears and not self._refuses:
             self._hears = hears
             self._filter()
 
@@ -137,8 +140,8 @@ class End(asyncio.Protocol):
 
     def refuse(self) -> None:
         """Answer whatever comes from now on with RST, as a kernel that knows of no such connection."""
-        self._refuses = True
         self.hear(True)
+        self._refuses = True
         self.resume_reading()
 
     def reset(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, Protocol
 
 from harness.errors import Misuse
-from harness.faults.errors import BadFault, Lacks
+from harness.faults.errors import BadFault, Died, Lacks
 from harness.faults.vocabulary import GATEWAY, KINDS, Fault, Heal, Lasting, SlowDisk
 from harness.faults.weather import Weather
 
@@ -129,6 +131,7 @@ class LocalGround(Ground):
     def __init__(self, capabilities: Iterable[str]) -> None:
         super().__init__(capabilities)
         self.weather = Weather()
+        self._starting = asyncio.Lock()
 
     def remove_device(self, name: str) -> None:
         """Forget a device, and what is in force for it; what has been done to its connections stays."""
@@ -168,6 +171,13 @@ class LocalGround(Ground):
     @abstractmethod
     async def _strike(self, fault: Fault, devices: list[str]) -> None:
         """Do something that happens once."""
+
+    async def _start(self, gateway: Machine) -> None:
+        """Start a gateway, unless it runs, or somebody is just starting it; one that dies on the way is no failure."""
+        async with self._starting:
+            if not gateway.is_running:
+                with contextlib.suppress(Died):  # another fault was quicker
+                    await gateway.start()
 
     def _slow_disk(self, seconds: float | None) -> None:
         """Have work in the gateway's threads take so long; None: as long as it always does."""

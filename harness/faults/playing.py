@@ -40,7 +40,8 @@ class Player:
         self._note = note
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._began: float | None = None
+        self._began = 0.0
+        self._is_on = False  # from the first fault to the last; then everything is made good, and nothing else happens
         self._waiting: dict[str, list[_Waiting]] = {}
         self._timers: list[asyncio.TimerHandle] = []
         self._tasks: dict[asyncio.Task[None], Fault] = {}
@@ -59,7 +60,7 @@ class Player:
 
         Never raises, and does nothing at once: it may be called from the middle of what is under test.
         """
-        if self._began is None:
+        if not self._is_on:
             return
         now = self._loop.time()
         for name in names:
@@ -80,18 +81,18 @@ class Player:
             GatewayError: the gateway could not be started; likewise.
             NotDone: one was still being done at the end; likewise.
         """
-        self._began = self._loop.time()
+        self._began, self._is_on = self._loop.time(), True
         for step in self._steps():
             if not step.after:
                 self._at(self._began + step.at, step.fault)
         try:
             await asyncio.sleep(self.schedule.seconds)
         finally:
+            self._is_on = False
             for timer in self._timers:
                 timer.cancel()
             late = await self._finish()
             await self._calm()
-            self._began = None
         if late:
             raise NotDone(f"expected to be done within {DONE_SECONDS:g} s: {', '.join(map(str, late))}")
         for task in self._tasks:
@@ -123,7 +124,6 @@ class Player:
         self._tasks[self._loop.create_task(self._do(fault), context=self._context)] = fault
 
     async def _do(self, fault: Fault) -> None:
-        assert self._began is not None
         self._note(str(fault))
         self.done.append((self._loop.time() - self._began, fault))
         self.moment(moments.of_fault(fault))

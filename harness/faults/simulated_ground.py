@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 from harness.errors import Misuse
 from harness.fakes.link import Dial
-from harness.faults.errors import Died
 from harness.faults.ground import Body, LocalGround, Machine
 from harness.faults.passing import DIRECTIONS, Direction
 from harness.faults.vocabulary import (
@@ -77,8 +75,7 @@ class SimulatedGround(LocalGround):
         self._homes: dict[str, Host] = {}
         self._gateways: dict[Host, SimulatedMachine] = {}  # the first is the one that can die
         self._links: dict[Path, tuple[Link, Link]] = {}  # in good weather, and what was made of them
-        self._swallowed: list[ConnectionEnd] = []
-        self._starting = asyncio.Lock()
+        self._swallowed: set[int] = set()  # numbers of connections: either of their ends may be all that is left
         self._executor_time = loop.executor_time
 
     # --- who is there -----------------------------------------------------------------------------------------------
@@ -130,8 +127,8 @@ class SimulatedGround(LocalGround):
             sky = self.weather.over(self._device_of(end))
             if not sky.any(LimitData):
                 end.outgoing.limit = end.incoming.limit = None
-            if end in self._swallowed and not sky.any(Timeout):
-                self._swallowed.remove(end)
+            if abs(end.number) in self._swallowed and not sky.any(Timeout):
+                self._swallowed.discard(abs(end.number))
                 end.cut()
 
     async def _strike(self, fault: Fault, devices: list[str]) -> None:
@@ -140,7 +137,7 @@ class SimulatedGround(LocalGround):
                 self._each(devices, self._network.cut)
             case ResetPeer(seconds=seconds):
                 if seconds:
-                    self.loop.call_later(seconds, self._each, devices, self._network.reset)
+                    self._later(seconds, partial(self._each, devices, self._network.reset))
                 else:
                     self._each(devices, self._network.reset)
             case HalfOpen():
@@ -221,11 +218,15 @@ class SimulatedGround(LocalGround):
                 self._swallow(end, timeout)
 
     def _swallow(self, end: ConnectionEnd, fault: Timeout) -> None:
-        self._swallowed = [*(other for other in self._swallowed if not other.outgoing.ended), end]
+        self._swallowed.add(abs(end.number))
         for direction in fault.ways:
             _stream(end, direction).swallow()
         if fault.seconds:
-            self.loop.call_later(fault.seconds, end.cut)
+            self._later(fault.seconds, end.cut)
+
+    def _later(self, seconds: float, strike: Callable[[], None]) -> None:
+        """Have something happen whatever becomes of the process that has brought it about."""
+        self.loop.call_later(seconds, strike, context=self.loop.no_process)
 
     # --- machines -----------------------------------------------------------------------------------------------------
 
@@ -254,10 +255,7 @@ class SimulatedGround(LocalGround):
         if gateway is None:
             raise Misuse(f"expected a gateway that has been started, for {fault}")
         if isinstance(fault, PowerOn | StartGateway):
-            async with self._starting:
-                if not gateway.is_running:
-                    with contextlib.suppress(Died):  # another fault was quicker
-                        await gateway.start()
+            await self._start(gateway)
         elif isinstance(fault, PowerCut):
             await gateway.power_cut()
         else:

@@ -67,7 +67,7 @@ class TcpGround(LocalGround):
         self._chance = chance or random.Random()  # noqa: S311 - nothing secret depends on it
         self._proxies: list[TcpProxy] = []
         self._own: dict[tuple[str, str, int], TcpProxy] = {}
-        self._starting = asyncio.Lock()
+        self._dialling = asyncio.Lock()
         self._names: dict[str, str] = {}  # of devices, by their ids
 
     def add_device(self, name: str, body: Body | None = None, *, device_id: str = "") -> None:
@@ -117,7 +117,7 @@ class TcpGround(LocalGround):
         return connect
 
     async def _proxy(self, name: str, host: str, port: int) -> TcpProxy:
-        async with self._starting:
+        async with self._dialling:
             proxy = self._own.get((name, host, port))
             if proxy is None:
                 proxy = self._own[name, host, port] = TcpProxy(device=name, chance=self._chance)
@@ -173,8 +173,8 @@ class TcpGround(LocalGround):
                 await self._power(fault, devices)
             case KillGateway() if self._gateway is not None and self._gateway.is_running:
                 await self._gateway.kill()
-            case StartGateway() if self._gateway is not None and not self._gateway.is_running:
-                await self._gateway.start()
+            case StartGateway() if self._gateway is not None:
+                await self._start(self._gateway)
 
     def _wifi(self, fault: WifiOff | WifiOn, devices: list[str]) -> None:
         if isinstance(fault, WifiOff):

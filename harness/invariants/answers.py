@@ -30,8 +30,12 @@ class OnePong(Invariant):
         if kind == "ping":
             self._waiting[key] = fact.at
             self._connections.setdefault(fact.device, set()).add(fact.connection)
-        elif kind == "pong" and self._waiting.pop(key, None) is None:
-            yield f"{fact.device} got a pong {key[1]!r} on connection {key[0]} that answers no ping, or one again"
+        elif kind == "pong":
+            since = self._waiting.pop(key, None)
+            if since is None:
+                yield f"{fact.device} got a pong {key[1]!r} on connection {key[0]} that answers no ping, or one again"
+            elif fact.at - since > self.budgets.any_pong:
+                yield f"{fact.device} got the pong {key[1]!r} on connection {key[0]} after {fact.at - since:.3f} s"
 
     def closed(self, fact: Closed) -> None:
         """Nothing is owed on a connection that has ended."""

@@ -165,8 +165,9 @@ class HonestEnding(Invariant):
         self._faults.healed(fact)
 
     def life_ended(self, fact: LifeEnded) -> None:
-        """A process that is gone says nothing more."""
-        self._ended_at = fact.at
+        """A process that has died says nothing more; one that was stopped has said it."""
+        if not fact.orderly:
+            self._ended_at = fact.at
 
     def opened(self, fact: Opened) -> None:
         """Note a connection."""

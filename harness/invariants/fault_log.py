@@ -22,11 +22,16 @@ class FaultLog:
                 self._suffering.setdefault(one, set()).add(fact.what)
 
     def healed(self, fact: Healed) -> None:
-        """Note the end of what lasts; its consequences last a moment longer, so that it counts as a fault itself."""
+        """Note the end of what lasts; its consequences last a moment longer, so that it counts as a fault itself.
+
+        Where it was not in force nothing has happened.
+        """
         for one in fact.whom:
-            self._last[one] = fact.at
             suffering = self._suffering.get(one, set())
-            suffering.intersection_update(suffering - {fact.what} if fact.what else ())
+            over = suffering & {fact.what} if fact.what else set(suffering)
+            if over:
+                self._last[one] = fact.at
+                suffering -= over
 
     def touched(self, device: str, since: float) -> bool:
         """Whether something has happened to a device, or to the gateway, since a moment."""

@@ -32,7 +32,7 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Invariant:
-    """Root of all: looks at facts, and yields a sentence for each that must not be. It raises nothing.
+    """Root of all: looks at facts, and yields a sentence for each that must not be.
 
     Args:
         budgets: how long and how much.
@@ -75,9 +75,12 @@ class Invariants:
                     self._looks[kind].append((one.number, look))
 
     def see(self, fact: Fact) -> Iterator[Violation]:
-        """Show a fact to all that want to see it; yield what they say."""
+        """Show a fact to all that want to see it; yield what they say.
+
+        Never raises: a fact that an invariant cannot read is none that the protocol knows, and so a violation of it.
+        """
         for number, look in self._looks[type(fact)]:
-            for text in look(fact) or ():
+            for text in _said(look, fact):
                 violation = Violation(number, fact.at, text)
                 self.violations.append(violation)
                 yield violation
@@ -85,6 +88,13 @@ class Invariants:
     def check(self, stream: Iterable[Fact]) -> list[Violation]:
         """Look at a whole record; return all that is wrong with it."""
         return [violation for fact in stream for violation in self.see(fact)]
+
+
+def _said(look: Look, fact: Fact) -> list[str]:
+    try:
+        return list(look(fact) or ())
+    except Exception as error:  # noqa: BLE001 - what it stumbles over is what devices were sent, by whatever gateway
+        return [f"expected facts of the protocol's form, got {str(fact)[:500]}, at which it failed with {error!r}"]
 
 
 def _kinds() -> Iterator[tuple[str, type[Fact]]]:

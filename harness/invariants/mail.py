@@ -8,7 +8,9 @@ from typing import Any
 
 from gateway.identity import DeviceId
 from gateway.observe.events import PeerAccepted, PeerDelivered, PeerFailed, PeerLost
-from harness.invariants.facts import AcknowledgerKept, Framed, Hit, Quiet, Reported, Settled
+from harness.invariants.budgets import Budgets
+from harness.invariants.facts import GATEWAY, AcknowledgerKept, Framed, Healed, Hit, Quiet, Reported, Settled
+from harness.invariants.fault_log import FaultLog
 from harness.invariants.invariant import Invariant
 from harness.invariants.lives import Lives
 from harness.invariants.peer_frames import Delivery, Name, delivery_in, receipt_in
@@ -23,11 +25,15 @@ class TcpsWord:
 
     Where a device does not acknowledge, or has not said yet that it does, the gateway has nothing better to go by. Of
     one whose word it keeps in its mailbox it never goes by TCP's, whatever life it is in.
+
+    Args:
+        budgets: how long after a fault there may still be word of what it has swallowed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budgets: Budgets) -> None:
         self.false: set[Name] = set()
-        self._swallowed: set[str] = set()
+        self._budgets = budgets
+        self._faults = FaultLog()
         self._acknowledgers: set[DeviceId] = set()
 
     def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
@@ -39,15 +45,23 @@ class TcpsWord:
 
     def hit(self, fact: Hit) -> None:
         """Note for whom TCP is not to be trusted any more."""
-        if fact.what in SWALLOWING:
-            self._swallowed.update(fact.whom)
+        if fact.what in SWALLOWING and GATEWAY not in fact.whom:
+            self._faults.hit(fact)
+
+    def healed(self, fact: Healed) -> None:
+        """Note for whom it is again."""
+        self._faults.healed(fact)
+
+    def is_doubtful(self, device: DeviceId, at: float) -> bool:
+        """Whether somebody else may have taken what TCP says now that this device has."""
+        return device not in self._acknowledgers and self._faults.touched(device, at - self._budgets.recovery)
 
     def reported(self, fact: Reported) -> None:
         """Note what was taken for delivered."""
         event = fact.event
         if isinstance(event, PeerDelivered) and event.confirm == "written":
             device = DeviceId(event.device)
-            if device in self._swallowed and device not in self._acknowledgers:
+            if self.is_doubtful(device, fact.at):
                 self.false.add((device, event.sender, event.message))
 
 
@@ -62,12 +76,17 @@ class AcknowledgedIsKept(Invariant):
         super().__init__(*budgets)
         self._arrived: set[Name] = set()
         self._promised: dict[Name, None] = {}
+        self._written: dict[Name, None] = {}
         self._lost: Counter[tuple[str, str]] = Counter()
-        self._tcp = TcpsWord()
+        self._tcp = TcpsWord(self.budgets)
 
     def hit(self, fact: Hit) -> None:
         """Note a fault."""
         self._tcp.hit(fact)
+
+    def healed(self, fact: Healed) -> None:
+        """Note its end."""
+        self._tcp.healed(fact)
 
     def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
         """Note who acknowledges."""
@@ -83,8 +102,12 @@ class AcknowledgedIsKept(Invariant):
         for target in receipt.delivered:
             name = target, receipt.sender, receipt.id
             # a repeat is answered by what the mailbox remembers, which is not by whose word a letter was settled
-            if receipt.by_acknowledgement and name not in self._arrived and name not in self._tcp.false:
+            if name in self._arrived or name in self._tcp.false:
+                continue
+            if receipt.by_acknowledgement:
                 yield f"{receipt.sender} was told that {receipt.id} is delivered to {target}, which has not got it"
+            elif not self._tcp.is_doubtful(target, fact.at):
+                self._written[name] = None  # its kernel has it, and it will be read
         self._promised.update(dict.fromkeys((target, receipt.sender, receipt.id) for target in receipt.enqueued))
 
     def reported(self, fact: Reported) -> None:
@@ -95,6 +118,8 @@ class AcknowledgedIsKept(Invariant):
 
     def quiet(self, fact: Quiet) -> Iterator[str]:
         """Look where each promise is."""
+        for recipient, sender, id_ in (name for name in self._written if name not in self._arrived):
+            yield f"{sender} was told that {id_} is written to {recipient}, which has not got it"
         kept = {(letter.recipient, letter.sender, letter.id) for letter in fact.letters}
         for name in self._promised:
             if name in self._arrived or name in kept or name in self._tcp.false:
@@ -166,11 +191,15 @@ class InOrder(Invariant):
         super().__init__(*budgets)
         self._arrived: set[Name] = set()
         self._last: dict[tuple[str, str], int] = {}
-        self._tcp = TcpsWord()
+        self._tcp = TcpsWord(self.budgets)
 
     def hit(self, fact: Hit) -> None:
         """Note a fault."""
         self._tcp.hit(fact)
+
+    def healed(self, fact: Healed) -> None:
+        """Note its end."""
+        self._tcp.healed(fact)
 
     def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
         """Note who acknowledges."""

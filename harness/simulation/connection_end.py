@@ -76,6 +76,7 @@ class ConnectionEnd:
         self._open = True
         self._fin_delivered = False
         self._forgotten = False
+        self._is_over = False  # it ended in no orderly way: whatever comes is answered with RST
         outgoing.source = self
         incoming.sink = self
 
@@ -114,13 +115,13 @@ class ConnectionEnd:
         user, self.user = self.user, None
         if user is not None:
             user.died()
-        self._open = False
+        self._open, self._is_over = False, True
         self.outgoing.vanish()
         self._forget()
 
     def reset(self) -> None:
         """Send RST, and forget the connection."""
-        self._open = False
+        self._open, self._is_over = False, True
         self.outgoing.reset()
         self._forget()
 
@@ -141,6 +142,11 @@ class ConnectionEnd:
     def takes_data(self) -> bool:
         """Whether the socket is open, and the kernel knows of its connection."""
         return self._open and self.error is None
+
+    @property
+    def takes_end(self) -> bool:
+        """Whether the end of the peer's stream is acknowledged, which a socket's close does not change."""
+        return not self._is_over and self.error is None
 
     def opened(self) -> None:
         """The handshake is complete."""

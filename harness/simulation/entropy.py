@@ -1,8 +1,8 @@
 """Chance and the clock, as the code under test sees them: tied to a simulation while it runs, and to nothing else.
 
 What is read through ``os``, ``random``, ``secrets``, ``uuid`` and ``time`` is covered. Not covered are names that were
-imported out of ``time`` (``from time import time``), ``datetime.now()``, the order of sets of str, which changes with
-``PYTHONHASHSEED``, and the order of sets of objects that hash by their address.
+imported out of ``time`` (``from time import time``), ``datetime.now()``, a `random.Random` without a seed of its own,
+the order of sets of str, which changes with ``PYTHONHASHSEED``, and of sets of objects that hash by their address.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.simulation.escapes import WAYS_OUT, WayOut
@@ -99,10 +100,22 @@ class Entropy:
             self._put_here(time, f"{name}_ns", lambda: int(loop.time() * 1e9))
         self._put_here(time, "time", self._wall)
         self._put_here(time, "time_ns", lambda: int(self._wall() * 1e9))
+        self._put_here(time, "clock_gettime", self._clock)
+        for name in ("gmtime", "localtime", "ctime"):
+            self._put_here(time, name, partial(self._date, getattr(time, name)))
+        asctime, strftime = time.asctime, time.strftime
+        self._put_here(time, "asctime", lambda date=None: asctime(date or time.localtime()))
+        self._put_here(time, "strftime", lambda text, date=None: strftime(text, date or time.localtime()))
         self._put_here(time, "sleep", self._sleep)
 
     def _wall(self) -> float:
         return EPOCH + self._loop.time() + self._loop.network.here().clock_offset
+
+    def _clock(self, number: int) -> float:
+        return self._wall() if number == time.CLOCK_REALTIME else self._loop.time()
+
+    def _date(self, real: Callable[[float], Any], seconds: float | None = None) -> Any:
+        return real(self._wall() if seconds is None else seconds)
 
     def _sleep(self, seconds: float) -> None:
         if Pool.running is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 _CONNECT = "connect with loop.create_connection, to a host of loop.network"
 _LISTEN = "listen with loop.create_server or host.listening()"
+_NAMES = "await loop.getaddrinfo, which knows the hosts of loop.network; a Gateway is given network=host.listening()"
 _NO_FILES = "nothing of the real world comes to this loop"
 _NO_PROCESSES = "a simulation has no child processes; put what they do behind an interface"
 
@@ -55,5 +57,9 @@ WAYS_OUT = (
         "a socket",
         f"{_CONNECT}; {_LISTEN}; a Gateway is given network=host.listening()",
     ),
+    WayOut(socket, "getaddrinfo", "a name's address", _NAMES),
+    WayOut(socket, "gethostbyname", "a name's address", _NAMES),
     WayOut(subprocess.Popen, "__init__", "a child process", _NO_PROCESSES),
+    WayOut(os, "fork", "a fork", _NO_PROCESSES),
+    WayOut(os, "system", "a command of the shell", _NO_PROCESSES),
 )

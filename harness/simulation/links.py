@@ -93,11 +93,15 @@ class Path:
             now = max(now, self._free_at) + (size / link.bandwidth if link.bandwidth else 0.0)
             self._free_at = now + pause
         now += self.delay()
-        for attempt in range(_ATTEMPTS if link.loss else 0):
-            if self._chance.random() >= link.loss:
+        for attempt in range(_ATTEMPTS):
+            if not self.loses():
                 break
             now += retransmission * 2**attempt
         return now
+
+    def loses(self) -> bool:
+        """Draw whether one segment is lost."""
+        return self.link.loss > 0 and self._chance.random() < self.link.loss
 
     def cut(self, longest: int) -> int:
         """Draw the length of a segment that may be so long."""

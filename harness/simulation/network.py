@@ -255,13 +255,13 @@ class SimulatedNetwork:
         """Send one SYN; None if it, or its answer, is lost."""
         out, back = self.path(here, there), self.path(there, here)
         await asyncio.sleep(out.delay())
-        if not out.passable:
+        if not out.passable or out.loses():
             return None
         listener = there.listeners.get(port)
         if listener is not None and listener.is_full:
             return None
         await asyncio.sleep(back.delay())
-        if not back.passable:
+        if not back.passable or back.loses():
             return None
         if listener is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {(there.address, port)}")

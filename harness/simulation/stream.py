@@ -115,15 +115,15 @@ class Stream:
         return max(0, len(self._unsent) + self._sent - self._acked - self._sender.send_buffer)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, as soon as the window allows it."""
+        """Send bytes, as soon as the window allows it; the source, who is busy writing, is not told of room."""
         self._unsent += data
         self._written += len(data)
-        self.pump()
+        self._send()
 
     def finish(self) -> None:
         """Send FIN behind what was written; idempotent."""
         self.fin_wanted = True
-        self.pump()
+        self._send()
 
     def open(self) -> None:
         """Send the last step of the handshake."""
@@ -139,6 +139,9 @@ class Stream:
         if self.ended:
             return
         self.end()
+        if self._stalled:  # what is to be sent anew never will be
+            self._stalled = False
+            self._flying.clear()
         if self._path.passable and not self.forgotten:
             self._trace.note(self._loop.time(), "rst", self.name)
             self._fly(Mark.RESET)
@@ -175,6 +178,11 @@ class Stream:
 
     def pump(self) -> None:
         """Send what the window and the send buffer allow, then tell the source."""
+        if not (self.ended or self._stalled):
+            self._send()
+            self.source.moved()
+
+    def _send(self) -> None:
         if self.ended or self._stalled:
             return
         self._take_acks()
@@ -196,7 +204,6 @@ class Stream:
             self._fly(Mark.FIN)
         if unsent:
             self._await_ack()
-        self.source.moved()
 
     def _swallow(self) -> None:
         self._unsent.clear()
@@ -204,7 +211,6 @@ class Stream:
         if self.fin_wanted and not self._fin_sent:
             self._fin_sent = True
             self.source.finished()
-        self.source.moved()
 
     def _take_acks(self) -> None:
         acks, by = self._acks, self._loop.time() + CLOCK_TICK
@@ -257,11 +263,13 @@ class Stream:
             self._flying.clear()
             self.sink.broken(errno.ECONNRESET)
             return False
-        if not self.sink.takes_data and item is not Mark.FIN:
+        # the end of the stream, and what is there already, is acknowledged behind a close as well
+        if not (self.sink.takes_end if item in (Mark.FIN, Mark.PROBE) else self.sink.takes_data):
             self._flying.clear()
             self._refuse()
             return False
         if item is Mark.OPEN:
+            self._lost_since = None
             self.sink.opened()
             return False
         if item is Mark.FIN:
@@ -333,7 +341,9 @@ class Stream:
         self._retransmission = min(self._retransmission * 2, self._sender.retransmission_limit)
 
     def _retry(self, given_up: float) -> None:
-        if self.ended or self._swallowed:
+        if not self._stalled:
+            return
+        if self.ended:
             self._flying.clear()
             return
         if not self._path.passable or self.forgotten:

@@ -29,6 +29,11 @@ class Sink(Protocol):
         """Whether there is still a socket here that something can be received on."""
         ...
 
+    @property
+    def takes_end(self) -> bool:
+        """Whether the kernel knows of the connection: behind a close it does, until the other side has ended too."""
+        ...
+
     def opened(self) -> None:
         """The connection is established, and may be accepted."""
         ...

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from harness.exploration.hunting import BATCH, KEPT, Hunt, Run, Tally, _batches
+import pickle
+
+import pytest
+
+from harness.exploration import hunting
+from harness.exploration.hunting import BATCH, KEPT, Hunt, Run, Tally, _batches, _run_some
 from harness.exploration.replay import Replay
 
 
@@ -45,3 +50,15 @@ def test_hunt():
     assert {run.invariant for run in runs} == {6}
     assert {one.seed for one in kept} == {1, 2, 3}
     assert hunt.tally.runs["handovers"] == hunt.tally.failures["handovers"] == 4
+
+
+def test_mistake_of_ours(monkeypatch: pytest.MonkeyPatch):
+    """What is no violation comes to the parent with the seed that it takes to see it again."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise LookupError("on purpose")
+
+    monkeypatch.setattr(hunting, "run_seed", fails)
+    with pytest.raises(LookupError) as found:
+        _run_some("calm", range(3, 5), "")
+    assert pickle.loads(pickle.dumps(found.value)).__notes__ == ["in the scenario calm with the seed 3"]

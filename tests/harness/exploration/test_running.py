@@ -89,3 +89,15 @@ def test_failure_of_the_scenario():
 
     with pytest.raises(LookupError, match="on purpose"):
         run_seed(happening(happens), 1)
+
+
+def test_gateway_that_does_not_start_again():
+    """What it leaves behind, and the next one does not take, is a violation, not an end of the hunt."""
+
+    async def happens(world: World) -> None:
+        await world.house.stop()
+        (world.house.host.disk.path / "mailbox.db").write_bytes(b"SQLite format 3\0" + b"x" * 4080)
+        await world.house.start()
+
+    (violation,) = run_seed(happening(happens), 1).violations
+    assert violation.text.startswith("gateway: does not start: ")

@@ -184,3 +184,23 @@ async def test_cancelled():
     await asyncio.sleep(20)
     assert ("heal", ["a", "b"]) in ground.told
     assert done(plays) == [(1.0, Cut())]
+
+
+@simulated
+async def test_moments_past_the_end():
+    """What happens while everything is made good brings about nothing any more, then or in the quiet phase."""
+    ground = Slow(5.0)
+    plays = player(
+        Step(8.0, Cut(on="a")),
+        Step(0.001, KillGateway(), "event:X"),
+        Step(0.0, HalfOpen(), "fault:heal"),
+        ground=ground,
+    )
+    task = sim().create_task(plays.play())
+    await asyncio.sleep(11)
+    plays.moment(["event:X"])
+    await task
+    await asyncio.sleep(20)
+
+    assert [fault for _, fault in plays.done] == [Cut(on="a"), *CALM]
+    assert [step.fault for step in plays.never] == [KillGateway(), HalfOpen()]

@@ -26,6 +26,7 @@ from harness.faults.vocabulary import (
     SlowClose,
     SlowDisk,
     StartGateway,
+    Timeout,
 )
 from harness.faults.weather import Weather
 from harness.simulation.links import Link, Slices
@@ -201,3 +202,34 @@ def test_links():
         fragment=Slices(average=10, variation=5, seconds=0.5),
     )
     assert link_in(Weather().over("a"), "to_gateway", Link(loss=0.5)) == Link(loss=0.5)
+
+
+def test_black_hole_that_its_device_has_left():
+    """A connection that `Timeout` has silenced ends with it, whoever has given up his end of it meanwhile."""
+
+    async def case(world: World) -> None:
+        device, gateway = await world.pair()
+        await world.ground.do(Timeout())
+        device.transport.abort()
+        await asyncio.sleep(1)
+        assert gateway.said == ["data"]
+        await world.ground.do(Heal())
+        assert await gateway.ends() == "lost"
+
+    in_simulation(case)
+
+
+def test_black_hole_whose_device_dies():
+    """Its time is over all the same: who connected into it is not who keeps it."""
+
+    async def case(world: World) -> None:
+        _, gateway = await world.pair()
+        await world.ground.do(Timeout(5.0, "to_device", on="a"))
+        _, at_other = await world.pair()
+        await world.ground.do(PowerCut(on="a"))
+        await asyncio.sleep(4.9)
+        assert (gateway.said, at_other.said) == (["data"], ["data"])
+        await asyncio.sleep(0.2)
+        assert (gateway.said, at_other.said) == (["data", "eof", "lost"],) * 2
+
+    in_simulation(case)

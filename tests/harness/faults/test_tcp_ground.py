@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from harness.faults.errors import Lacks
+from harness.faults.errors import Died, Lacks
 from harness.faults.proxy import TcpProxy
 from harness.faults.shape import PLAIN, Shape
 from harness.faults.tcp_ground import TcpGround, shape_of
@@ -26,6 +26,7 @@ from harness.faults.vocabulary import (
     Slicer,
     SlowClose,
     SlowDisk,
+    StartGateway,
     Timeout,
     WifiOff,
 )
@@ -148,6 +149,46 @@ async def test_power_of_what_has_no_body():
         assert gateway.unacknowledged == 4
         await ground.do(PowerOn(on="hall"))
         assert await gateway.ends() == "lost ConnectionResetError"
+
+
+async def test_power_and_another_fault():
+    """A device that is on again answers for its old connections, whatever else befalls it then."""
+    async with line() as between:
+        ground = front(between)
+        _, gateway, _ = await between.pair(says(HALL))
+        await ground.do(PowerCut(on="hall"))
+        await ground.do(PowerOn(on="hall"))
+        await ground.do(Latency(0.001, on="hall"))
+        gateway.transport.write(b"anybody there?")
+        assert await gateway.ends() == "lost ConnectionResetError"
+
+
+class SlowStart:
+    """A gateway whose process takes its time to come, and dies on the way the first time."""
+
+    is_running = False
+
+    def __init__(self) -> None:
+        self.starts = 0
+
+    async def kill(self) -> None:
+        """Die."""
+
+    async def start(self) -> None:
+        """Come."""
+        self.starts += 1
+        await asyncio.sleep(0.01)
+        if self.starts == 1:
+            raise Died("killed")
+        self.is_running = True
+
+
+async def test_two_that_start_the_gateway():
+    """It is started once, whoever comes first; one that is killed on the way is no failure."""
+    gateway = SlowStart()
+    ground = TcpGround(gateway=gateway)
+    await asyncio.gather(*map(ground.do, (StartGateway(), StartGateway(), StartGateway())))
+    assert (gateway.starts, gateway.is_running) == (2, True)
 
 
 async def test_proxies_of_its_own():

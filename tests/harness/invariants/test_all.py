@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.exploration import twice
 from harness.invariants.all import INVARIANTS
 from harness.invariants.facts import LifeBegan
 from harness.invariants.invariant import Invariant, Invariants
+from tests.harness.invariants.records import ANN, Record
 
 
 def test_seventeen():
@@ -23,6 +26,27 @@ def test_says_what_must_hold(kind: type[Invariant]):
     looks = {name for name in vars(kind) if not name.startswith("_")} - {"number", "says", "when"}
     at_end = looks & {"quiet", "emptied"}
     assert bool(at_end) == (kind.when != "after every event")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "pong", "id": ["no", "id"]},
+        {"type": "peer", "from": "aa", "id": "m", "payload": ["no", "object"]},
+        {"type": "peer", "status": "done", "id": "m", "delivered": 1, "enqueued": None},
+        {"type": "peer", "event": "redelivered", "to": "bb", "count": "two"},
+        {"type": "workflow", "event": "update", "tasks": 3},
+        {"type": "meeting", "revision": "r", "items": ["text"]},
+    ],
+    ids="-".join,
+)
+def test_what_no_invariant_expects(message: dict[str, Any]):
+    """A message that makes no sense is a violation, and disturbs nobody: it is read in the middle of a gateway."""
+    record = Record().begin().connect(ANN, 1).sends(ANN, 1, {"type": "ping", "id": 1}).gets(ANN, 1, message)
+    wrong = Invariants(INVARIANTS).check(record.facts)
+
+    assert all(one.text.startswith("expected facts of the protocol's form, got Framed(") for one in wrong), wrong
+    assert bool(wrong) == (message.get("payload") is None)
 
 
 def test_order_of_violations():

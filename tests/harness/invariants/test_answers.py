@@ -33,6 +33,11 @@ class TestOnePong:
         record = pinged(1).sends(ANN, 1, {"type": "ping", "id": 2}, at=99.0).quiet(at=100.0)
         assert record.wrong(OnePong) == ["ping 1 on connection 1 has had no pong for 99.500 s"]
 
+    def test_late(self):
+        """So late that it is of no use to who has asked."""
+        record = pinged(1).gets(ANN, 1, {"type": "pong", "id": 1}, at=20.0)
+        assert record.wrong(OnePong) == ["aa got the pong 1 on connection 1 after 19.500 s"]
+
     def test_connection_that_is_gone(self):
         """Nothing is owed there, whether its device has seen the end or was without power."""
         closed = pinged(1).add(Closed, device=ANN, connection=1, code=1006, own=True)

@@ -160,6 +160,14 @@ class TestHonestEnding:
         assert len(self.ended(1006, other)) == 1
         assert len(self.ended(1006, healed.add(Hit, what="cut", whom=(ANN,), lasts=False, at=0.05))) == 1
 
+    def test_no_excuse(self):
+        """An orderly stop says why; and where nothing was in force, nothing is healed."""
+        stopped = Record().begin().connect(ANN, 1).die(orderly=True)
+        healed = Record().begin().connect(ANN, 1).add(Healed, what="", whom=(ANN, BOB))
+
+        assert len(self.ended(1006, stopped)) == 1
+        assert len(self.ended(1006, healed)) == 1
+
 
 class TestRecovered:
     """14."""

@@ -30,6 +30,19 @@ class TestAcknowledgedIsKept:
         """What only TCP has confirmed is no claim that the device has it."""
         assert both().receipt(ANN, 1, "m", delivered=[BOB], confirm="written").wrong(AcknowledgedIsKept) == []
 
+    def test_delivered_by_tcp_and_not_got(self):
+        """What TCP has confirmed is read in the end, but where a middlebox, or a loss of power, comes between."""
+        claimed = both().receipt(ANN, 1, "m", delivered=[BOB], confirm="written")
+        read = both().receipt(ANN, 1, "m", delivered=[BOB], confirm="written").letter(BOB, 2, ANN, "m")
+        swallowed = both().add(Hit, what="cut", whom=(BOB,), lasts=False)
+        swallowed.receipt(ANN, 1, "m", delivered=[BOB], confirm="written")
+
+        assert claimed.quiet().wrong(AcknowledgedIsKept) == [
+            "aa was told that m is written to bb, which has not got it"
+        ]
+        assert read.quiet().wrong(AcknowledgedIsKept) == []
+        assert swallowed.quiet().wrong(AcknowledgedIsKept) == []
+
     def test_enqueued(self):
         """What was enqueued was got, or waits, or was set aside, or its sender was told of its end."""
         promised = both().receipt(ANN, 1, "m", enqueued=[BOB])

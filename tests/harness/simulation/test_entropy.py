@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import gc
 import os
@@ -117,6 +118,20 @@ async def test_clocks_follow_the_loop():
     assert before == (EPOCH, 0.0)
     assert (time.time(), time.monotonic(), time.time_ns()) == (EPOCH + 10, 10.0, int((EPOCH + 10) * 1e9))
     assert await host("wrong").spawn(_wall()) == EPOCH + 10 - 3600
+
+
+@simulated
+async def test_calendar_follows_the_loop():
+    """Dates of now are of the simulated wall clock, and those of another moment are what they are."""
+    await _sleep(10)
+
+    assert calendar.timegm(time.gmtime()) == time.mktime(time.localtime()) == EPOCH + 10
+    assert time.ctime() == time.asctime() == time.ctime(EPOCH + 10)
+    assert time.strftime("%Y %j") == "2023 318"
+    assert time.gmtime(0).tm_year == time.gmtime(1).tm_year == 1970
+    assert time.strftime("%Y", time.gmtime(0)) == time.asctime(time.gmtime(0))[-4:] == "1970"
+    assert time.clock_gettime(time.CLOCK_REALTIME) == EPOCH + 10
+    assert time.clock_gettime(time.CLOCK_MONOTONIC) == 10
 
 
 async def _sleep(seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -36,6 +37,9 @@ WAYS: dict[str, Callable[[], Any]] = {
     "a thread": lambda: threading.Thread(target=print).start(),
     "a socket": socket.socket,
     "a child process": lambda: subprocess.run([sys.executable, "-V"], check=True),
+    "a fork": lambda: os.fork(),  # noqa: PLW0108 - looked up when it is called
+    "a command of the shell": lambda: os.system("true"),
+    "a name's address": lambda: socket.getaddrinfo("localhost", 80),
     "time.sleep in the loop's thread": lambda: time.sleep(0.01),
     "loop.add_signal_handler": lambda: sim().add_signal_handler(signal.SIGTERM, print),
 }
@@ -43,7 +47,7 @@ WAYS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("what", WAYS)
 def test_ways_out_of_the_library(what: str):
-    """Threads, sockets, processes and blocking sleeps are refused while a simulation runs."""
+    """Threads, sockets, names, processes and blocking sleeps are refused while a simulation runs."""
 
     async def main(_: SimulatedLoop) -> None:
         WAYS[what]()

@@ -332,3 +332,18 @@ async def test_reading_what_came_before_a_middlebox_swallowed():
     far.transport.close()
     await asyncio.sleep(0.1)
     assert sim().network.connections("localhost", "gw") == 0
+
+
+@simulated(seed=2)
+async def test_connecting_over_a_lossy_link():
+    """SYNs and their answers are lost as all segments are, and sent anew after the time of the profile."""
+    await host("gw").spawn(sim().create_server(Ear, port=9))
+    sim().network.link("localhost", "gw", loss=0.3)
+    waits = []
+    for _ in range(30):
+        began = sim().time()
+        await sim().create_connection(Ear, "gw", 9)
+        waits.append(round(sim().time() - began, 3))
+
+    assert 5 < sum(wait >= 1.0 for wait in waits) < 25
+    assert set(waits) <= {0.001, *(retried + late for retried in (1.0, 3.0, 7.0) for late in (0.001, 0.0, 0.002))}

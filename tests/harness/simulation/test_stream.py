@@ -15,7 +15,12 @@ DATA = bytes(number * 7 % 251 for number in range(20 * 1024))
 
 
 async def joined(
-    profile: Profile = ESP32, *, data: bytes = b"", far: dict[str, Any] | None = None, **qualities: Any
+    profile: Profile = ESP32,
+    *,
+    data: bytes = b"",
+    near: dict[str, Any] | None = None,
+    far: dict[str, Any] | None = None,
+    **qualities: Any,
 ) -> tuple[Ear, Ear, Host, Host]:
     """A device with this TCP that has connected to a server over a link of these qualities, and sends data at once."""
     device, server = host("device", profile), host("server")
@@ -28,9 +33,9 @@ async def joined(
         return ear
 
     await server.spawn(sim().create_server(accept, port=9))
-    _, near = await device.spawn(sim().create_connection(Ear, "server", 9))
-    near.transport.write(data)
-    return near, await made, device, server
+    _, ear = await device.spawn(sim().create_connection(lambda: Ear(**(near or {})), "server", 9))
+    ear.transport.write(data)
+    return ear, await made, device, server
 
 
 async def sent(near: Ear, far: Ear, data: bytes = DATA) -> float:
@@ -326,3 +331,65 @@ async def test_end_of_stream_survives_a_partition():
     await asyncio.sleep(5)
 
     assert far.said == ["eof", "lost"]
+
+
+@simulated
+async def test_reset_behind_a_partition():
+    """A socket that is closed with something unread says so once the link is there, and waits for no retransmission."""
+    near, far, device, server = await joined(near={"paused": True})
+    far.transport.write(b"unread")
+    await asyncio.sleep(1)
+    sim().network.partition(device, server)
+    near.transport.write(b"lost")
+    await asyncio.sleep(0.1)
+    sim().network.heal(device, server)
+    near.transport.close()
+    await asyncio.sleep(0.1)
+
+    assert far.said == ["lost ConnectionResetError"]
+
+
+@simulated
+async def test_end_for_a_machine_that_was_off():
+    """What comes for a connection that its machine has forgotten is answered with RST, the end of the stream too."""
+    _, far, device, _ = await joined(far={"keeps": True})
+    device.power_off()
+    device.boot()
+    far.transport.write_eof()
+    await asyncio.sleep(1)
+
+    assert far.said == ["lost ConnectionResetError"]
+
+
+@simulated
+async def test_repeat_for_a_socket_that_is_closed():
+    """What the kernel had taken before its socket was closed is acknowledged anew, and resets nobody."""
+    near, far, device, server = await joined(near={"keeps": True})
+    sim().network.partition(server, device, both=False)
+    near.transport.write(b"hello")
+    await asyncio.sleep(0.1)
+    far.transport.close()
+    await asyncio.sleep(0.1)
+    sim().network.heal(server, device)
+    await asyncio.sleep(10)
+
+    assert (bytes(far.heard), near.said, near.transport.end.error) == (b"hello", ["eof"], None)
+
+
+@simulated
+async def test_handshake_and_later_losses():
+    """The last step of a handshake that is lost, and made good, does not count against a loss long after it."""
+    task = sim().create_task(joined())
+    await asyncio.sleep(0.0012)  # a SYN and its answer take a millisecond
+    sim().network.partition("device", "server")
+    await asyncio.sleep(1)
+    sim().network.heal("device", "server")
+    near, far, device, server = await task
+    await asyncio.sleep(ESP32.user_timeout)
+
+    sim().network.partition(device, server)
+    near.transport.write(b"hello")
+    await asyncio.sleep(30)
+    sim().network.heal(device, server)
+    await asyncio.sleep(60)
+    assert (bytes(far.heard), near.said) == (b"hello", [])

@@ -172,3 +172,32 @@ async def test_nothing_is_kept_of_what_has_ended():
     await asyncio.sleep(1)
 
     assert len(sim().network.default_host.connections) == 0
+
+
+class Answers(Ear):
+    """Answers what it is told, once."""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer."""
+        if not self.heard:
+            self.transport.write(b"!")
+        super().data_received(data)
+
+
+@simulated
+async def test_room_that_is_found_while_it_writes():
+    """Who writes in ``data_received``, just when an acknowledgement comes too, is resumed from outside of it."""
+    made = sim().create_future()
+
+    def accept() -> Answers:
+        made.set_result(Answers())
+        return made.result()
+
+    await sim().create_server(accept, port=9)
+    _, one = await sim().create_connection(Answers, "localhost", 9)
+    one.transport.set_write_buffer_limits(high=1000)
+    one.transport.write(bytes(LINUX.send_buffer + 5000))
+    await asyncio.sleep(1)
+
+    assert one.said == ["pause", "data", "resume"]
+    assert len((await made).heard) == LINUX.send_buffer + 5000 + 1
