@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.bench.held_board import Fresh, HeldBoard
-from harness.board.errors import BringUpFailed
+from harness.board.handle import able
+from harness.device import CAPABILITIES
 from harness.errors import HarnessError
 from harness.firmware.build import Build, find_build
 from pytest_wsdevice.hil import BOARD_FIXTURES
@@ -30,17 +32,23 @@ HELD = pytest.StashKey[list[HeldBoard]]()
 def for_test(item: pytest.Item) -> HeldBoard:
     """Return the board of a test, online, with the build it asks for, and as new as it asks for.
 
-    The test is skipped where the board cannot do what it needs; it fails, without a traceback, where there is no board,
-    or none that comes online.
+    Where the rig fails one, another one takes its place. The test is skipped where the board cannot do what it needs;
+    it fails, without a traceback, where there is no board, or none that comes online.
     """
-    with _failing():
-        held = holding_of(item.config).board(test=item.nodeid)
+
+    def ready(held: HeldBoard) -> None:
         item.stash[HELD] = [held]
-        item.user_properties += [("ws_board", held.id), ("ws_body", held.body)]
+        held.up("online")
         _skip_unless_able(item, held)
         ordered = BOARD_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
         held.have(_build(item), fresh=_fresh(item), ordered=ordered)
-    return held
+
+    try:
+        with _failing():
+            return holding_of(item.config).board(test=item.nodeid, ready=ready)
+    finally:
+        for held in item.stash.get(HELD, []):  # the last one that was tried
+            item.user_properties += [("ws_board", held.id), ("ws_body", held.body)]
 
 
 def after_test(item: pytest.Item, held: HeldBoard) -> None:
@@ -53,24 +61,34 @@ def after_test(item: pytest.Item, held: HeldBoard) -> None:
 
 
 def further_boards(item: pytest.Item, stage: Stage | BlockingStage) -> Callable[..., Any]:
-    """Return what takes further boards; `after_test` gives them back."""
+    """Return what takes further boards; `after_test` gives them back. One that cannot be had is given back at once."""
     holding = holding_of(item.config)
     has = item.stash[HELD]
+    lock = threading.Lock()
 
-    def taken(chip: str | None, caps: tuple[str, ...]) -> HeldBoard:
+    def taken(chip: str | None, caps: tuple[str, ...], given_up: threading.Event) -> HeldBoard:
         with _failing():
-            held = holding.board(chip, caps, test=item.nodeid, besides=has)
-            has.append(held)
-            held.have(None)
+            held = holding.board(chip, caps, test=item.nodeid, besides=has, ready=lambda held: held.have(None))
+        with lock:
+            if given_up.is_set():
+                holding.give_back(held)
+            else:
+                has.append(held)
         return held
 
     async def take_in_thread(chip: str | None = None, *caps: str) -> Any:
         # in a thread: to come online it needs the gateway of the test, which lives in this loop
-        held = await asyncio.get_running_loop().run_in_executor(None, taken, chip, caps)
+        given_up = threading.Event()
+        try:
+            held = await asyncio.get_running_loop().run_in_executor(None, taken, chip, caps, given_up)
+        except asyncio.CancelledError:
+            with lock:
+                given_up.set()
+            raise
         return stage.add_board(held, holding.front)
 
     def take(chip: str | None = None, *caps: str) -> Any:
-        return stage.add_board(taken(chip, caps), holding.front)
+        return stage.add_board(taken(chip, caps, threading.Event()), holding.front)
 
     return take if isinstance(stage, BlockingStage) else take_in_thread
 
@@ -82,15 +100,13 @@ def _failing() -> Iterator[None]:
     try:
         yield
     except HarnessError as error:
-        told = f"verdict: {error.verdict}\n{error}" if isinstance(error, BringUpFailed) else str(error)
+        verdict = getattr(error, "verdict", "")
+        told = f"verdict: {verdict}\n{error}" if verdict else str(error)
     if told:
         pytest.fail(told, pytrace=False)
 
 
 def _skip_unless_able(item: pytest.Item, held: HeldBoard) -> None:
-    from harness.board.device import able  # noqa: PLC0415 - it loads the gateway's protocol
-    from harness.device import CAPABILITIES  # noqa: PLC0415 - the same
-
     can = able(held.capabilities, held.verbs)
     missing = [need for need in needs(item) if need in CAPABILITIES and need not in can]
     if missing:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from harness.bench.front import Front
 from harness.bench.held_board import Fresh, HeldBoard
 from harness.board.console_lines import Line
-from harness.board.device import BoardDevice, BoardHandle
+from harness.board.device import BoardDevice
+from harness.board.handle import BoardHandle
 from harness.board.line_record import EXPECT, Wanted
 from harness.board.orders import Orders
 from harness.device import Body, Capability
@@ -24,14 +26,15 @@ class AsyncConsole:
 
     def __init__(self, board: HeldBoard) -> None:
         self._console = board.console
+        self._threads = board.threads
 
     async def expect(self, wanted: Wanted, timeout: float = EXPECT, *, since: int | None = None) -> Line:
         """Wait for a line that the board says, and return it; one that it has said already will do."""
-        return await _in_thread(lambda: self._console.expect(wanted, timeout, since=since))
+        return await _within(self._threads, lambda: self._console.expect(wanted, timeout, since=since))
 
     async def write_line(self, text: str) -> None:
         """Put a line on the UART."""
-        await _in_thread(lambda: self._console.write_line(text))
+        await _within(self._threads, lambda: self._console.write_line(text))
 
     @property
     def position(self) -> int:
@@ -60,11 +63,11 @@ class AsyncPower:
 
     async def off(self) -> None:
         """Take its power, so that nobody is told."""
-        await _in_thread(self._board.power_off)
+        await _within(self._board.threads, self._board.power_off)
 
     async def on(self) -> None:
         """Give it power, and wait until it is online again."""
-        await _in_thread(self._board.power_on)
+        await _within(self._board.threads, self._board.power_on)
 
 
 class AsyncBoard(BoardHandle):
@@ -113,19 +116,19 @@ class AsyncBoard(BoardHandle):
 
     async def power_off(self) -> None:
         """Take its power, so that nobody is told."""
-        await _in_thread(self.held.power_off)
+        await _within(self.held.threads, self.held.power_off)
 
     async def power_on(self) -> None:
         """Give it power, and wait until it is online again."""
-        await _in_thread(self.held.power_on)
+        await _within(self.held.threads, self.held.power_on)
 
     async def reset(self) -> None:
         """Press its reset button, and wait likewise."""
-        await _in_thread(self.held.reset)
+        await _within(self.held.threads, self.held.reset)
 
     async def wake(self) -> None:
         """Have firmware connect that takes no orders; see `HeldBoard.wake`."""
-        await _in_thread(self.held.wake)
+        await _within(self.held.threads, self.held.wake)
 
     def distrust(self) -> None:
         """Have it reset before another test gets it."""
@@ -133,13 +136,14 @@ class AsyncBoard(BoardHandle):
 
     async def have(self, build: Build | None = None, *, fresh: Fresh = "") -> None:
         """Have it online with this build, and as new as this; see `HeldBoard.have`."""
-        await _in_thread(lambda: self.held.have(build, fresh=fresh))
+        await _within(self.held.threads, lambda: self.held.have(build, fresh=fresh))
 
-    @contextlib.contextmanager
-    def may_crash(self) -> Iterator[None]:
-        """A crash in here is what the test wants; elsewhere it ends the test."""
-        with self.held.may_crash():
+    @contextlib.asynccontextmanager
+    async def may_crash(self) -> AsyncIterator[None]:
+        """A crash that begins in here is what the test wants; elsewhere it ends the test. Waits for its end."""
+        with self.held.crashes_allowed():
             yield
+            await _within(self.held.threads, lambda: self.held.await_crash(0.0))
 
     def device(self, name: str, *, url: str, way: str, **options: Any) -> BoardDevice:
         """Make a device of it; see `BoardDevice`."""
@@ -158,5 +162,5 @@ class AsyncBoard(BoardHandle):
         )
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, work)
+async def _within(threads: Executor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)

@@ -10,17 +10,21 @@
     │   └── NothingMatches         no board of the bench could ever be the one that was asked for
     └── WorldError
         ├── NoBoardFree            those that match are held by others, or quarantined
+        ├── NoBoardWell            those that could be had have faults of the rig
+        ├── NotOnline              the gateway has not seen the board, or sees it still
         ├── LockFailed             the files of the leases cannot be used
-        ├── HistoryFailed          the files of the boards' health cannot be used
+        ├── HistoryFailed          the files of what is kept of the boards cannot be used
         └── RigFailed              the process of the virtual boards did not do what it was asked
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from gateway.errors import ConfigurationFault
-from harness.errors import Misuse, WorldError
+from harness.errors import HarnessError, Misuse, WorldError
 
 
 class BadBenchFile(Misuse):
@@ -103,13 +107,76 @@ class NoBoardFree(_NoBoard, WorldError):
         return f"no board was free within {self.seconds:.1f} s that is {self.wanted}:\n{self._list()}"
 
 
+class NoBoardWell(WorldError):
+    """The rig has failed each board that was tried, and no other one is left.
+
+    Attributes:
+        faults: of the boards that were tried, by id, in that order.
+        others: why each of the others was not tried, by id.
+    """
+
+    verdict: ClassVar[Literal["rig"]] = "rig"
+
+    def __init__(self, faults: Mapping[str, HarnessError], others: Mapping[str, str]) -> None:
+        super().__init__(faults, others)
+        self.faults = dict(faults)
+        self.others = dict(others)
+
+    def __str__(self) -> str:
+        head = f"the rig failed {', '.join(self.faults)}; no other board can take the place:"
+        tried = [f"  {board} was tried: {_indented(str(error))}" for board, error in self.faults.items()]
+        others = [f"  {board}: {why}" for board, why in self.others.items()]
+        return "\n".join([head, *tried, *others])
+
+
+class NotOnline(WorldError):
+    """The gateway has not seen the board, or sees it still."""
+
+
 class LockFailed(WorldError):
-    """The directory or a file of the leases cannot be used."""
+    """The directory or a file of the leases cannot be used.
+
+    Attributes:
+        path: of the file.
+        why: what the system says.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(path, error)
+        self.path = path
+        self.why = error.strerror or str(error)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: the lock of a board cannot be used: {self.why}; lock_dir of the bench file names the "
+            "directory"
+        )
 
 
 class HistoryFailed(WorldError):
-    """The directory or a file of the boards' health cannot be used."""
+    """A file of what is kept of the boards cannot be used: their health, what they were told and flashed with.
+
+    Attributes:
+        path: of the file.
+        why: what the system says.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(path, error)
+        self.path = path
+        self.why = error.strerror or str(error)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: what is kept of a board cannot be used: {self.why}; state_dir of the bench file names its "
+            "directory"
+        )
 
 
 class RigFailed(WorldError):
     """The process that serves the virtual boards did not start, ended, or did not answer."""
+
+
+def _indented(text: str) -> str:
+    """Return a text of several lines as a part of another one."""
+    return text.replace("\n", "\n  ")

@@ -7,6 +7,8 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from harness.bench.errors import HistoryFailed
+
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
@@ -26,12 +28,19 @@ def remembered(directory: Path, board: str) -> FrontPorts:
 
 
 def remember(directory: Path, board: str, ports: FrontPorts) -> None:
-    """Keep the ports that a board is told; replaced as a whole, so that a crash leaves the old or the new ones."""
+    """Keep the ports that a board is told; replaced as a whole, so that a crash leaves the old or the new ones.
+
+    Raises:
+        HistoryFailed: the file cannot be written.
+    """
     file = _file(directory, board)
-    file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(ports))
-    new.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(msgspec.json.encode(ports))
+        new.replace(file)
+    except OSError as error:
+        raise HistoryFailed(file, error) from error
 
 
 def _file(directory: Path, board: str) -> Path:

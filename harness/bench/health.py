@@ -6,13 +6,14 @@ the file is replaced as a whole when it has grown too long; so a crash costs at 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import IO, Literal, TypeAlias
 
 import msgspec
 
@@ -25,6 +26,10 @@ RECENT = 24 * 3600.0
 """Seconds in which a rig fault speaks against choosing a board: a night's run and the day after it."""
 TEXT_CHARACTERS = 500
 """Of what is told of an event."""
+
+WRITTEN = 10.0
+"""Seconds for another process to write an event: a slow disk takes one or two to have it on its plates."""
+_LOOK = 0.01  # seconds between two looks whether it has
 
 Kind: TypeAlias = Literal["rig_fault", "recovery", "quarantined", "cleared"]
 
@@ -102,7 +107,7 @@ class Health:
         except FileNotFoundError:
             events = ()
         except OSError as error:
-            raise _failed(path, error) from error
+            raise HistoryFailed(path, error) from error
         return _health(events, self._clock())
 
     def _file(self, board_id: str) -> Path:
@@ -116,15 +121,29 @@ class Health:
                 _append(path, event)
                 _shorten(path)
         except OSError as error:
-            raise _failed(path, error) from error
+            raise HistoryFailed(path, error) from error
 
     @contextmanager
     def _locked(self, board_id: str) -> Iterator[None]:
         self.directory.mkdir(parents=True, exist_ok=True)
         # not the file itself, which is replaced
         with (self.directory / f"{board_id}.writing").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # held for one write
+            _lock(file)
             yield
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file that others lock for one write; raises TimeoutError where one has been stopped in the middle."""
+    deadline = time.monotonic() + WRITTEN
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"another process has been writing for {WRITTEN:g} s") from None
+            time.sleep(_LOOK)
+        else:
+            return
 
 
 def _append(path: Path, event: Event) -> None:
@@ -178,10 +197,3 @@ def _health(events: Sequence[Event], now: float) -> BoardHealth:
         elif event.kind == "rig_fault" and event.at > now - RECENT:
             faults += 1
     return BoardHealth(faults, quarantine, tuple(events))
-
-
-def _failed(path: Path, error: OSError) -> HistoryFailed:
-    return HistoryFailed(
-        f"{path}: the history of a board cannot be used: {error.strerror}; state_dir of the bench file names its "
-        "directory"
-    )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
+from gateway.workers import DaemonExecutor
 from harness.bench import capabilities
 from harness.bench.bench_file import NetworkConfig, plain_mac
 from harness.bench.board_power import BoardPower
+from harness.bench.errors import NotOnline
 from harness.bench.front import Front
 from harness.bench.leases import Lease
 from harness.board.board import ONLINE, Board
@@ -21,13 +22,13 @@ from harness.board.console_lines import Line
 from harness.board.console_view import ConsoleView
 from harness.board.crash_report import CrashReport
 from harness.board.crash_watch import QUIET
-from harness.board.decoding import decode, in_words
 from harness.board.errors import BoardCrashed, NoLines
 from harness.board.judging import LOOP, starts
 from harness.board.orders import announced
 from harness.board.provisioning import device_settings
 from harness.device import Body, Capability
-from harness.errors import Misuse, WorldError
+from harness.errors import Misuse
+from harness.fakes.device import client_id_of
 from harness.firmware.build import Build
 from harness.firmware.chips import chip_named
 from harness.redaction import Redactor
@@ -41,14 +42,13 @@ TAKES_ORDERS = 10.0
 """Seconds from coming online to the line that announces the test console: it is printed right behind."""
 FALLS_ASLEEP = 5.0
 """Seconds from the click of BOOT that ends a conversation to the end of its connection."""
-_BEGINS = 1.0  # seconds from what a crash breaks to its first line: a line of the UART, and a busy machine
+BEGINS = 1.0
+"""Seconds from what a crash breaks to its first line: a line of the UART, and a busy machine."""
+CALLS = 32
+"""Of tests in event loops, at once: each takes a thread until it ends. Further ones wait."""
 _TOLD = 1.0  # seconds beyond the end of a crash, for telling it on
 _LOOK = 0.05  # seconds between two looks whether the gateway has the board
 _TEST_CONSOLE = "test_console"
-
-
-class NotOnline(WorldError):
-    """The gateway has not seen the board, or sees it still."""
 
 
 class HeldBoard:
@@ -71,6 +71,7 @@ class HeldBoard:
         redactor: knows its secrets.
         build: that is on it; None: it is not known.
         ordered: it was given orders since it last came up, and does nothing by itself any more.
+        threads: where tests in event loops have their calls made, at most `CALLS` at once; they end with the board.
         unsettled: a test has left it in a state that another one should not find; `have` resets it.
         verbs: the orders its firmware takes since it last came up; empty: it has no test console.
     """
@@ -94,12 +95,17 @@ class HeldBoard:
         self.verbs: frozenset[str] = frozenset()
         self._lease = lease
         self._front = front
-        self._allowed = threading.Event()
+        self.threads = DaemonExecutor(CALLS, f"board {self.config.id}")
         self._told: list[Callable[[BoardCrashed], None]] = []
         self.board = Board(
             self.config,
             build=build,
-            settings=device_settings(network.ssid, network.psk(), ota_url=front.ota_url),
+            settings=device_settings(
+                network.ssid,
+                network.psk(),
+                ota_url=front.ota_url,
+                more={"board": {"uuid": client_id_of(self.mac)}},  # as its device's, or it would make up one
+            ),
             await_online=self._await_online,
             online_seconds=online,
             memory=memory,
@@ -121,10 +127,11 @@ class HeldBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the console, and give the board back."""
+        """Close the console, which ends what waits for a line of it, and give the board back."""
         try:
             self.board.__exit__(kind, error, traceback)
         finally:
+            self.threads.shutdown(wait=False, cancel_futures=True)
             self._lease.release()
 
     # --- what it is ---------------------------------------------------------------------------------------------
@@ -303,14 +310,18 @@ class HeldBoard:
 
     @contextlib.contextmanager
     def may_crash(self) -> Iterator[None]:
-        """A crash in here is what the test wants; elsewhere it ends the test."""
-        self._allowed.set()
+        """A crash that begins in here is what the test wants; elsewhere it ends the test. Waits for its end."""
+        with self.crashes_allowed():
+            yield
+            self.await_crash(0.0)
+
+    @contextlib.contextmanager
+    def crashes_allowed(self) -> Iterator[None]:
+        """The same, without waiting."""
         try:
             with self.board.crashes.allowed():
                 yield
-                self.board.crashes.await_end(0.0, QUIET + _TOLD)
         finally:
-            self._allowed.clear()
             self.unsettled = True
 
     def on_crash(self, tell: Callable[[BoardCrashed], None]) -> Callable[[], None]:
@@ -323,19 +334,19 @@ class HeldBoard:
         """Those that were seen, the last ones, oldest first; those that were allowed, too."""
         return tuple(self.board.crashes.crashes)
 
-    def await_crash(self) -> None:
-        """Wait until a crash that is being printed has been told on: what it broke is noticed before its last line."""
-        self.board.crashes.await_end(_BEGINS, QUIET + _TOLD)
+    def await_crash(self, begins: float = BEGINS) -> None:
+        """Wait until a crash that is being printed has been told on.
 
-    def _crashed(self, report: CrashReport) -> None:
+        Args:
+            begins: seconds for it to begin: what it broke is noticed before its first line.
+        """
+        self.board.crashes.await_end(begins, QUIET + _TOLD)
+
+    def _crashed(self, _: CrashReport, error: BoardCrashed | None) -> None:
         self.unsettled = True
-        if report.fatal and not self._allowed.is_set() and self._told:
-            error = BoardCrashed(self.id, report.kind, self._described(report), self.console.tail())
+        if error is not None:
             for tell in tuple(self._told):
                 tell(error)
-
-    def _described(self, report: CrashReport) -> str:
-        return in_words(report, decode(report, self.build.elf if self.build else None, self.config.chip_facts))
 
 
 def announcement_of_orders(line: Line) -> bool:

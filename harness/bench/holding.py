@@ -1,19 +1,20 @@
 """The boards that one process holds: taken from the bench when they are asked for, brought up, kept to the end.
 
-A fault of the rig is tried again, visibly: the board is brought back if it can be, else another one takes its place.
-What firmware, network or gateway did wrong is told as it is.
+A fault of the rig is tried again, visibly: the board is brought back if it can be, else another one takes its place,
+as long as there is one. What firmware, network or gateway did wrong is told as it is.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self, TypeAlias
 
 from harness.bench.bench_file import Bench
-from harness.bench.errors import BenchIncomplete, NoBoardFree, NothingMatches
+from harness.bench.errors import BenchIncomplete, NoBoardFree, NoBoardWell, NothingMatches
 from harness.bench.front import Front
 from harness.bench.front_ports import remember, remembered
 from harness.bench.health import Health
@@ -22,13 +23,18 @@ from harness.bench.leases import Lease, Leases
 from harness.bench.recovery import recover
 from harness.bench.selection import WAIT, choose
 from harness.board.board import ONLINE
-from harness.board.errors import BringUpFailed, PortFailed
+from harness.board.errors import BringUpFailed, FlashFailed, PortFailed
+from harness.board.power import PowerFailed
 from harness.errors import HarnessError, Misuse
 from harness.firmware.build import Build, find_build
 from harness.firmware.chips import CHIPS, ChipName
 from harness.firmware.made_builds import make_build
 
+Ready: TypeAlias = Callable[[HeldBoard], None]
+"""Has a board as a test wants it."""
+
 _MEMORY = "last-written"  # below the bench's state: what is on each board, for all who use it
+_MAY_BLAME_THE_RIG = (BringUpFailed, PortFailed, FlashFailed, PowerFailed)  # their ``verdict`` says whether they do
 
 
 class _RigFault(Exception):
@@ -38,6 +44,20 @@ class _RigFault(Exception):
         super().__init__(board, error)
         self.board = board
         self.error = error
+
+
+def _online(held: HeldBoard) -> None:
+    held.up("online")
+
+
+class _Wish(NamedTuple):
+    """What is asked for; see `Holding.board`."""
+
+    chip: str | None
+    caps: Sequence[str]
+    test: str
+    besides: Sequence[HeldBoard]
+    ready: Ready
 
 
 class Holding:
@@ -101,28 +121,49 @@ class Holding:
         return self._front
 
     def board(
-        self, chip: str | None = None, caps: Sequence[str] = (), *, test: str = "", besides: Sequence[HeldBoard] = ()
+        self,
+        chip: str | None = None,
+        caps: Sequence[str] = (),
+        *,
+        test: str = "",
+        besides: Sequence[HeldBoard] = (),
+        ready: Ready = _online,
     ) -> HeldBoard:
-        """Return a board that is online: one that is held already, or one more.
+        """Return a board that is as the test wants it: one that is held already, or one more.
+
+        One with a fault of the rig that no remedy heals is given back, and every other board that matches is tried:
+        those that are free, one after the other; for those that others hold is waited as long as all in all may be.
 
         Args:
             chip: of which kind; None: any.
             caps: what it must have.
             test: for whom.
             besides: none of these: the test has them already.
+            ready: has it as the test wants it; is called again after a remedy, and for each board. By default it is
+                brought online.
 
         Raises:
             NothingMatches, NoBoardFree: there is none.
+            NoBoardWell: the rig has failed each of several.
             BenchIncomplete: an address or a password of the bench is not there.
-            PortFailed: its port cannot be opened, and no other board can take its place.
-            BringUpFailed: it cannot be brought online; told again to whoever asks for it later.
+            PortFailed, FlashFailed, PowerFailed: of the only board that could be it.
+            BringUpFailed: likewise; or firmware, network or gateway is at fault. Then a board that the test has
+                ``besides`` others is given back, and its first one kept: it tells all who ask for it the same.
         """
-        for held in self.held:
-            if held not in besides and held.fits(chip, caps):
-                held.working_on(test)
-                held.up("online")
+        wish = _Wish(chip, caps, test, besides, ready)
+        deadline = time.monotonic() + self._wait
+        faults: dict[str, HarnessError] = {}
+        while True:
+            try:
+                held = self._one(wish, faults, deadline)
+            except _RigFault as fault:
+                faults[fault.board] = fault.error
+            except (NothingMatches, NoBoardFree) as none:
+                raise _no_other(faults, none) from None
+            else:
+                if faults:
+                    self._tell(f"{held.id} takes the place of {', '.join(faults)}")
                 return held
-        return self._another(chip, caps, test)
 
     def give_back(self, held: HeldBoard) -> None:
         """Give one board back before the end."""
@@ -133,28 +174,33 @@ class Holding:
 
     # --- taking one -----------------------------------------------------------------------------------------------
 
-    def _another(self, chip: str | None, caps: Sequence[str], test: str) -> HeldBoard:
+    def _one(self, wish: _Wish, faults: Mapping[str, HarnessError], deadline: float) -> HeldBoard:
+        """Return a board that is none of those with faults; one that the rig fails is given back."""
+        held = next((one for one in self.held if one not in wish.besides and one.fits(wish.chip, wish.caps)), None)
+        if held is None:
+            held = self._taken(wish, faults, deadline)
+        else:
+            held.working_on(wish.test)
         try:
-            return self._online(chip, caps, test)
-        except _RigFault as fault:
-            return self._in_place_of(fault, chip, caps, test)
+            self._ready(held, wish)
+        except BaseException as error:
+            if wish.besides or isinstance(error, _RigFault):
+                self.give_back(held)  # nobody else will: whoever asked has not got it
+            raise
+        return held
 
-    def _in_place_of(self, fault: _RigFault, chip: str | None, caps: Sequence[str], test: str) -> HeldBoard:
-        others = [board.id for board in self.bench.boards if board.id != fault.board]
-        try:
-            another = self._online(chip, caps, test, others)
-        except (NothingMatches, NoBoardFree) as none:
-            self._tell(f"no other board can take the place of {fault.board}: {none}")
-            raise fault.error from None
-        except _RigFault as second:
-            raise second.error from None
-        self._tell(f"{another.id} takes the place of {fault.board}")
-        return another
-
-    def _online(self, chip: str | None, caps: Sequence[str], test: str, ids: Sequence[str] | None = None) -> HeldBoard:
-        """Take a board and bring it online; one with a fault of the rig is given back."""
-        lease = choose(self.bench, self._leases, self._health, chip, caps, ids=ids, test=test, wait=self._wait)
-        board = lease.board.id
+    def _taken(self, wish: _Wish, faults: Mapping[str, HarnessError], deadline: float) -> HeldBoard:
+        """Take one more board, and open its console."""
+        lease = choose(
+            self.bench,
+            self._leases,
+            self._health,
+            wish.chip,
+            wish.caps,
+            ids=[board.id for board in self.bench.boards if board.id not in faults] if faults else None,
+            test=wish.test,
+            wait=max(deadline - time.monotonic(), 0.0),
+        )
         try:
             held = self._made(lease)
         except BaseException:
@@ -163,20 +209,39 @@ class Holding:
         try:
             self._ends.enter_context(held)
         except PortFailed as failed:
-            self._note_fault(board, str(failed))
-            raise _RigFault(board, failed) from None
+            self._note_fault(held.id, str(failed), wish.test)
+            raise _RigFault(held.id, failed) from None
         self.held.append(held)
-        try:
-            self._bring_up(held)
-        except BringUpFailed as failed:
-            if failed.verdict != "rig":
-                raise
-            self.give_back(held)
-            raise _RigFault(board, failed) from None
         return held
 
-    def _note_fault(self, board: str, why: str) -> None:
-        self._health.rig_fault(board, why)
+    def _ready(self, held: HeldBoard, wish: _Wish) -> None:
+        """Have a board as the test wants it; where the rig is at fault, after it was brought back."""
+        try:
+            wish.ready(held)
+        except _MAY_BLAME_THE_RIG as failed:
+            if failed.verdict != "rig":
+                raise
+            self._bring_back(held, failed, failed.why, wish.test)
+        else:
+            return
+        try:
+            wish.ready(held)  # it has booted afresh, and goes on from there
+        except _MAY_BLAME_THE_RIG as failed:
+            if failed.verdict != "rig":
+                raise
+            raise _RigFault(held.id, failed) from None
+
+    def _bring_back(self, held: HeldBoard, failed: HarnessError, why: str, test: str) -> None:
+        """Climb the ladder of remedies; raises `_RigFault` if none helps."""
+        self._note_fault(held.id, why, test)
+        remedies = held.board.remedies()
+        recovery = recover(held.id, remedies, lambda: _answers(held), self._health, why=why, test=test)
+        self._tell(str(recovery))
+        if not recovery.helped:
+            raise _RigFault(held.id, failed) from None
+
+    def _note_fault(self, board: str, why: str, test: str) -> None:
+        self._health.rig_fault(board, why, test)
         self._tell(f"{board}: {why}")
 
     def _made(self, lease: Lease) -> HeldBoard:
@@ -205,25 +270,6 @@ class Holding:
                 f"{host}: {error.strerror or error}"
             ) from error
 
-    def _bring_up(self, held: HeldBoard) -> None:
-        """Bring it online; where the rig is at fault, after it was brought back.
-
-        Raises:
-            BringUpFailed: it cannot be.
-        """
-        try:
-            held.up("online")
-        except BringUpFailed as failed:
-            if failed.verdict != "rig":
-                raise
-            self._note_fault(held.id, failed.why)
-            remedies = held.board.remedies()
-            recovery = recover(held.id, remedies, lambda: _answers(held), self._health, why=failed.why)
-            self._tell(str(recovery))
-            if not recovery.helped:
-                raise
-            held.up("online", fresh=True)
-
 
 def builds_for(bench: Bench, paths: Sequence[Path], directory: Path) -> dict[ChipName, Build]:
     """Return what is to be on the boards of a bench, by chip.
@@ -251,6 +297,16 @@ def builds_for(bench: Bench, paths: Sequence[Path], directory: Path) -> dict[Chi
         if board.virtual and board.chip not in builds:
             builds[board.chip] = make_build(directory / f"firmware-{board.chip}", CHIPS[board.chip])
     return builds
+
+
+def _no_other(faults: Mapping[str, HarnessError], none: NothingMatches | NoBoardFree) -> HarnessError:
+    """Return what to raise when no board is left: what is wrong with those that were tried, and why no other is it."""
+    if not faults:
+        return none
+    others = {board: why for board, why in none.because.items() if board not in faults}
+    if not others and len(faults) == 1:
+        return next(iter(faults.values()))
+    return NoBoardWell(faults, others)
 
 
 def _answers(held: HeldBoard) -> bool:

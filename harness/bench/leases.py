@@ -70,12 +70,22 @@ def this_process(environ: Mapping[str, str] = os.environ) -> Holder:
 class Lease:
     """A board that this process has until `release`; ``with`` releases it.
 
-    Attributes:
+    Args:
         board: which one.
+        path: of the file that is locked.
+        descriptor: of it.
+        holder: what the file is to say.
+
+    Raises:
+        LockFailed: nothing can be written to the file, which stays locked.
+
+    Attributes:
+        board: as above.
     """
 
-    def __init__(self, board: BoardConfig, descriptor: int, holder: Holder) -> None:
+    def __init__(self, board: BoardConfig, path: Path, descriptor: int, holder: Holder) -> None:
         self.board = board
+        self._path = path
         self._descriptor = descriptor
         self._holder = holder
         self._say(holder)
@@ -94,7 +104,11 @@ class Lease:
         return self._descriptor >= 0
 
     def working_on(self, test: str) -> None:
-        """Say what the board is for now, for those who wait for it."""
+        """Say what the board is for now, for those who wait for it.
+
+        Raises:
+            LockFailed: nothing can be written to the file; the board is held as before.
+        """
         self._say(msgspec.structs.replace(self._holder, test=test[:TEST_CHARACTERS]))
 
     def release(self) -> None:
@@ -103,16 +117,23 @@ class Lease:
             return
         descriptor, self._descriptor = self._descriptor, -1
         try:
-            os.ftruncate(descriptor, 0)
+            with contextlib.suppress(OSError):  # whom it names is of no account once it is not locked
+                os.ftruncate(descriptor, 0)
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # children that were forked have the descriptor, too
+        except OSError as error:
+            raise LockFailed(self._path, error) from error
         finally:
             os.close(descriptor)
 
     def _say(self, holder: Holder) -> None:
-        if self.held:
-            text = msgspec.json.encode(holder) + b"\n"
+        if not self.held:
+            return
+        text = msgspec.json.encode(holder) + b"\n"
+        try:
             os.pwrite(self._descriptor, text, 0)
             os.ftruncate(self._descriptor, len(text))
+        except OSError as error:
+            raise LockFailed(self._path, error) from error
 
 
 class Leases:
@@ -135,15 +156,19 @@ class Leases:
         Raises:
             LockFailed: the directory or the file cannot be used.
         """
-        descriptor = self._locked(self._file(board.id))
+        path = self._file(board.id)
+        try:
+            descriptor = self._locked(path)
+        except OSError as error:
+            raise LockFailed(path, error) from error
         if descriptor is None:
             return None
         holder = msgspec.structs.replace(self._holder, test=test[:TEST_CHARACTERS], since=time.time())
         try:
-            return Lease(board, descriptor, holder)
-        except OSError as error:
+            return Lease(board, path, descriptor, holder)
+        except BaseException:
             os.close(descriptor)
-            raise _failed(self._file(board.id), error) from error
+            raise
 
     def holder_of(self, board_id: str) -> Holder | None:
         """Return who has a board; None: nobody.
@@ -154,16 +179,14 @@ class Leases:
         path = self._file(board_id)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                return None if _try_lock(descriptor, fcntl.LOCK_SH) else _holder_in(descriptor)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _failed(path, error) from error
-        try:
-            if _try_lock(descriptor, fcntl.LOCK_SH):
-                return None
-            return _holder_in(descriptor)
-        finally:
-            os.close(descriptor)
+            raise LockFailed(path, error) from error
 
     def is_own(self, holder: Holder) -> bool:
         """Tell whether a holder is who takes here."""
@@ -176,18 +199,18 @@ class Leases:
         """Open and lock a file; None: it is locked."""
         deadline = time.monotonic() + _LOOKED_AT
         while True:
+            descriptor = self._opened(path)
+            ours = False
             try:
-                descriptor = self._opened(path)
-            except OSError as error:
-                raise _failed(path, error) from error
-            if _try_lock(descriptor, fcntl.LOCK_EX):
-                if _is_still(descriptor, path):
-                    return descriptor
-            elif os.fstat(descriptor).st_size or time.monotonic() > deadline:
-                os.close(descriptor)
-                return None
+                if _try_lock(descriptor, fcntl.LOCK_EX):
+                    if ours := _is_still(descriptor, path):
+                        return descriptor
+                elif os.fstat(descriptor).st_size or time.monotonic() > deadline:
+                    return None
+            finally:
+                if not ours:
+                    os.close(descriptor)
             # Somebody only looks whether it is free, or has just taken it; or the file was deleted.
-            os.close(descriptor)
             time.sleep(0.002)
 
     def _opened(self, path: Path) -> int:
@@ -232,9 +255,3 @@ def _holder_in(descriptor: int) -> Holder:
         return msgspec.json.decode(os.pread(descriptor, HOLDER_BYTES, 0), type=Holder)
     except msgspec.DecodeError:  # it was taken just now, and does not say yet by whom
         return Holder(0, "unknown", "this machine", since=time.time())
-
-
-def _failed(path: Path, error: OSError) -> LockFailed:
-    return LockFailed(
-        f"{path}: the lock of a board cannot be used: {error.strerror}; lock_dir of the bench file names the directory"
-    )

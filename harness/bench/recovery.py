@@ -127,6 +127,7 @@ def recover(
     health: Health,
     *,
     why: str,
+    test: str = "",
     watch: Callable[[Attempt], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Recovery:
@@ -138,6 +139,7 @@ def recover(
         answers: looks whether the board is well, with a deadline of its own; an error of the harness is a no.
         health: its history, where each step and the end are noted.
         why: what was wrong with it, for the history.
+        test: which noticed it, for the history.
         watch: is shown each step when it is over.
         clock: seconds, for what a step took.
     """
@@ -148,10 +150,10 @@ def recover(
         _log.info("%s: %s", board, attempt)
         watch(attempt)
         if attempt.outcome != "not possible":
-            health.recovery(board, str(attempt))
+            health.recovery(board, str(attempt), test)
         if attempt.outcome == "helped":
             return Recovery(board, tuple(attempts), step)
-    health.quarantine(board, f"{why}; " + "; ".join(f"{one.step} {one.outcome}" for one in attempts))
+    health.quarantine(board, f"{why}; " + "; ".join(f"{one.step} {one.outcome}" for one in attempts), test)
     _log.warning("%s is quarantined: %s", board, why)
     return Recovery(board, tuple(attempts), "")
 

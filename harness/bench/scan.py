@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,8 +100,12 @@ def _is_at(board: BoardConfig, port: UsbPort | None, url: str) -> bool:
     """Tell whether a bench file has this board at a port; as far as the file says, which may be out of date."""
     if port is None:
         return board.console.url.partition("?")[0] == url.partition("?")[0]
-    location = port.location.partition(":")[0]
-    return any(one.usb_location in {location, port.location} for one in (board.console, board.flash))
+    places = {port.location, port.location.partition(":")[0]}
+    device = os.path.realpath(port.device)
+    return any(
+        one.usb_location in places or (one.device and os.path.realpath(one.device) == device)
+        for one in (board.console, board.flash)
+    )
 
 
 # --- what is shown --------------------------------------------------------------------------------------------

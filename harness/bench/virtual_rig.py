@@ -142,7 +142,7 @@ def carry_out(line: bytes, boards: dict[str, RigBoard]) -> Answer:
         return Answer(ok=False, error=f"expected one of {', '.join(board.verbs)}, got {order.verb!r}")
     try:
         return Answer(ok=True, value=verb(**order.arguments))
-    except (HarnessError, TypeError, ValueError) as error:  # TypeError: of other arguments
+    except (HarnessError, OSError, TypeError, ValueError) as error:  # TypeError: of other arguments
         return Answer(ok=False, error=str(error))
 
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.bench.bench_file import BoardConfig
+from harness.bench.errors import HistoryFailed
 from harness.bench.identifying import console_port
 from harness.bench.recovery import Remedies
 from harness.board.bring_up import BringUp, Stage, StageName, StageRecord
@@ -72,7 +73,7 @@ class Board:
         memory: folder for what was last written to each board; None: it is not kept.
         log: file for the console.
         redactor: masks secrets, and is told those of the settings.
-        on_crash: is told each crash, in a thread of its own, before it is raised.
+        on_crash: is told each crash, in a thread of its own; see ``tell`` of `CrashWatch`.
         watch: is shown what is done to the board, and its crashes.
 
     Attributes:
@@ -97,7 +98,7 @@ class Board:
         memory: Path | None = None,
         log: Path | None = None,
         redactor: Redactor | None = None,
-        on_crash: Callable[[CrashReport], None] = lambda _: None,
+        on_crash: Callable[[CrashReport, BoardCrashed | None], None] = lambda *_: None,
         watch: Watch = unwatched,
     ) -> None:
         self.config = config
@@ -321,7 +322,7 @@ class Board:
         raise LineMissing(f"{self.config.id}'s console", in_words(wanted), waited, ending, self.console.tail())
 
     def _judge(self, stage: StageName, error: HarnessError) -> Judgement | None:
-        if isinstance(error, Misuse):
+        if isinstance(error, Misuse | HistoryFailed):  # neither is the board's, and no other board would do better
             return None
         if isinstance(error, FirmwareError):
             return Judgement("firmware", str(error))
@@ -336,9 +337,9 @@ class Board:
     def _described(self, report: CrashReport) -> str:
         return described(report, decode(report, self._build.elf if self._build else None, self.config.chip_facts))
 
-    def _crashed(self, report: CrashReport) -> None:
+    def _crashed(self, report: CrashReport, error: BoardCrashed | None) -> None:
         self._watch(Happened(report.at, self.config.id, f"crashed: {report.kind}: {report.cause}"))
-        self._on_crash(report)
+        self._on_crash(report, error)
 
     def _note(self, what: str) -> None:
         self.console.note(what)

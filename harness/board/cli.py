@@ -70,7 +70,7 @@ def monitor(arguments: argparse.Namespace) -> int:
             left_out += 1
 
     console = Console("the board", arguments.port, baud=arguments.baud, log=arguments.log)
-    crashes = CrashWatch("the board", console, tell=lambda report: put(_described(report, arguments.elf)))
+    crashes = CrashWatch("the board", console, tell=lambda report, _: put(_described(report, arguments.elf)))
     console.watch(put)
     end = time.monotonic() + arguments.seconds if arguments.seconds else float("inf")
     try:

@@ -13,6 +13,7 @@ told of them. Nothing is thrown away but what is older than so many lines, and t
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ RETURN = 30.0
 off and on up to 10."""
 LOOK = 0.2
 """Seconds between two looks for a port that is away."""
+_logger = logging.getLogger(__name__)
 _READ = 1.0  # seconds of one read; an interrupt ends it at once
 _JOIN = 10.0  # seconds for the reader to end: one read, or one attempt to open a port
 
@@ -71,7 +73,8 @@ class Console(LineRecord):
         self._find = port if callable(port) else lambda: port
         self._baud = baud
         self._returns_within = returns_within
-        self._ending = threading.Event()
+        self._ending = threading.Event()  # of the present reader: one that is late must not go on as the next one
+        self._writing = threading.Lock()  # a line is written as a whole
         self._port: OpenPort | None = None
         self._reader: threading.Thread | None = None
 
@@ -97,9 +100,11 @@ class Console(LineRecord):
         if self.state in {"open", "away"}:
             raise Misuse(f"expected a console that is closed, {self.name}'s is {self.state}")
         self._port = self._opened(within)
-        self._ending.clear()
+        self._ending = threading.Event()
         self.state = "open"
-        self._reader = threading.Thread(target=self._read, name=f"console of {self.name}", daemon=True)
+        self._reader = threading.Thread(
+            target=self._read, args=(self._ending,), name=f"console of {self.name}", daemon=True
+        )
         self._reader.start()
 
     def close(self) -> None:
@@ -157,7 +162,8 @@ class Console(LineRecord):
             time.sleep(LOOK)
 
     def _stop(self) -> None:
-        self._ending.set()
+        with self._news:
+            self._ending.set()
         port, reader = self._port, self._reader
         if port is not None:
             port.interrupt()
@@ -169,49 +175,66 @@ class Console(LineRecord):
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        while not self._ending.is_set():
+    def _read(self, ending: threading.Event) -> None:
+        try:
+            self._read_on(ending)
+        except Exception as error:
+            # the rim of the thread: nobody may wait for lines that nobody reads any more
+            _logger.exception("the console of %s is not read any more", self.name)
+            self._lose(PortVanished(f"the console of {self.name}", f"reading it failed: {error!r}"), ending)
+
+    def _read_on(self, ending: threading.Event) -> None:
+        while not ending.is_set():
             assert self._port is not None
             try:
                 data = self._port.read_some(_READ)
             except PortVanished as error:
-                if not self._await_return(error):
+                if not self._await_return(error, ending):
                     return
                 continue
             if data:
                 self._take(data)
 
-    def _await_return(self, error: PortVanished) -> bool:
+    def _await_return(self, error: PortVanished, ending: threading.Event) -> bool:
         """Look for the port until it is there again; return whether it is."""
         began = time.monotonic()
         with self._news:
+            if ending.is_set():
+                return False  # it was closed under our hands
             self.state = "away"
             self._flush()
             self._add("gap", f"vanished: {error.why}")
-        assert self._port is not None
-        self._port.close()
+            assert self._port is not None
+            self._port.close()
         last: PortFailed = error
-        while not self._ending.wait(LOOK):
+        while not ending.wait(LOOK):
             try:
-                self._port = open_port(self._find(), self._baud)
+                port = open_port(self._find(), self._baud)
             except PortFailed as failed:
                 last = failed
             else:
-                with self._news:
-                    self.state = "open"
-                    self._add("gap", f"back after {time.monotonic() - began:.1f} s")
-                return True
+                return self._is_back(port, time.monotonic() - began, ending)
             if time.monotonic() - began > self._returns_within:
-                self._lose(
-                    PortMissing(last.port, f"it did not come back within {self._returns_within:g} s: {last.why}")
-                )
+                why = f"it did not come back within {self._returns_within:g} s: {last.why}"
+                self._lose(PortMissing(last.port, why), ending)
                 break
         return False
 
-    def _lose(self, error: PortFailed) -> None:
+    def _is_back(self, port: OpenPort, seconds: float, ending: threading.Event) -> bool:
+        """Read on from a port that is there again; return whether anybody wants that."""
         with self._news:
-            self.state, self._lost = "lost", error
-            self._add("gap", f"lost: {error.why}")
+            if not ending.is_set():
+                self._port, self.state = port, "open"
+                self._add("gap", f"back after {seconds:.1f} s")
+                return True
+        port.close()
+        return False
+
+    def _lose(self, error: PortFailed, ending: threading.Event | None = None) -> None:
+        with self._news:
+            if ending is None or not ending.is_set():
+                self.state, self._lost = "lost", error
+                self._add("gap", f"lost: {error.why}")
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -223,8 +246,9 @@ class Console(LineRecord):
             PortVanished: the port is gone.
         """
         port = self._open_port()
-        self._add("written", self._redactor(text))
-        port.write(text.encode() + b"\n")
+        with self._writing:
+            self._add("written", self._redactor(text))
+            port.write(text.encode() + b"\n")
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Set both modem lines.

@@ -38,7 +38,8 @@ class CrashWatch:
         board: its id.
         console: that is watched.
         describe: says a crash in words, decoded if it can; is called in a thread of its own, for decoders are slow.
-        tell: is told each crash, in that thread, before it is raised.
+        tell: is told each crash, in that thread, with what is raised where a line is waited for, before it is; None:
+            nothing is, for it was allowed, or the firmware went on.
 
     Attributes:
         crashes: that were seen, the last ones, oldest first; those that did not end the firmware, too.
@@ -51,7 +52,7 @@ class CrashWatch:
         console: LineRecord,
         *,
         describe: Callable[[CrashReport], str] = str,
-        tell: Callable[[CrashReport], None] = lambda _: None,
+        tell: Callable[[CrashReport, BoardCrashed | None], None] = lambda *_: None,
     ) -> None:
         self.crashes: deque[CrashReport] = deque(maxlen=KEPT)
         self.boot_loops: deque[BootLoop] = deque(maxlen=KEPT)
@@ -61,7 +62,9 @@ class CrashWatch:
         self._tell = tell
         self._parser = CrashParser()
         self._lock = threading.Lock()
-        self._alarm: Alarm | None = None
+        self._alarm: Alarm | None = None  # of the crash that is under way
+        self._excused = False  # that one began where it was allowed
+        self._heard_at = 0.0
         self._over: threading.Timer | None = None
         self._tellers: list[threading.Thread] = []
         self._allowed = 0
@@ -86,7 +89,7 @@ class CrashWatch:
         seen, began = len(self.crashes), time.monotonic()
         while True:
             with self._lock:
-                under_way = self._parser.current is not None or any(teller.is_alive() for teller in self._tellers)
+                under_way = self._parser.under_way or any(teller.is_alive() for teller in self._tellers)
             waited = time.monotonic() - began
             if len(self.crashes) > seen and not under_way:
                 return
@@ -97,57 +100,74 @@ class CrashWatch:
     @contextlib.contextmanager
     def allowed(self) -> Iterator[deque[CrashReport]]:
         """Raise no crash that begins in here, and give those that were seen: the test is about them."""
-        self._allowed += 1
+        self._allow(1)
         try:
             yield self.crashes
         finally:
-            self._allowed -= 1
+            self._allow(-1)
+
+    def _allow(self, more: int) -> None:
+        with self._lock:
+            self._allowed += more
 
     def _see(self, line: Line) -> None:
         if line.kind != "said":
             return
         with self._lock:
-            notices = self._parser.feed(line.text, line.at)
-            self._take(notices)
-            if self._parser.current is None:
+            self._heard_at = time.monotonic()
+            self._take(self._parser.feed(line.text, line.at))
+            if not self._parser.under_way:
                 return
-            if self._alarm is None and not self._allowed:
-                self._alarm = self._console.alarm(line.number)
-            self._be_patient()
+            if self._alarm is None and not self._excused:
+                self._excused = self._allowed > 0
+                self._alarm = None if self._excused else self._console.alarm(line.number)
+            if self._over is None:
+                self._look_after(QUIET)
 
-    def _be_patient(self) -> None:
-        if self._over is not None:
-            self._over.cancel()
-        self._over = threading.Timer(QUIET, self._is_over)
+    def _look_after(self, seconds: float) -> None:
+        self._over = threading.Timer(seconds, self._look)
         self._over.daemon = True
         self._over.start()
 
-    def _is_over(self) -> None:
+    def _look(self) -> None:
+        """Take a crash as complete when nothing has come for a while; else look again."""
         with self._lock:
-            self._take(self._parser.flush())
+            self._over = None
+            if not self._parser.under_way:
+                return
+            left = self._heard_at + QUIET - time.monotonic()
+            if left > 0:
+                self._look_after(left)
+            else:
+                self._take(self._parser.flush())
 
     def _take(self, notices: list[Notice]) -> None:
         for notice in notices:
             if isinstance(notice, BootLoop):
                 self.boot_loops.append(notice)
             elif isinstance(notice, CrashReport):
-                alarm, self._alarm = self._alarm, None
-                teller = threading.Thread(target=self._raise, args=(notice, alarm), name=f"crash of {self._board}")
-                self._tellers = [thread for thread in self._tellers if thread.is_alive()]
-                self._tellers.append(teller)
-                teller.start()
-        if self._parser.current is None and self._over is not None:
+                self._hand_over(notice)
+        if not self._parser.under_way and self._over is not None:
             self._over.cancel()
             self._over = None
 
-    def _raise(self, report: CrashReport, alarm: Alarm | None) -> None:
+    def _hand_over(self, report: CrashReport) -> None:
+        alarm, self._alarm = self._alarm, None
+        excused = self._excused or (alarm is None and self._allowed > 0)  # one that ended with the line it began with
+        self._excused = False
+        teller = threading.Thread(target=self._raise, args=(report, alarm, excused), name=f"crash of {self._board}")
+        self._tellers = [thread for thread in self._tellers if thread.is_alive()]
+        self._tellers.append(teller)
+        teller.start()
+
+    def _raise(self, report: CrashReport, alarm: Alarm | None, excused: bool) -> None:
         self.crashes.append(report)
         error: BoardCrashed | None = None
-        if alarm is not None and report.fatal:
-            before = [line.text for line in self._console.lines() if line.number < alarm.number]
-            error = BoardCrashed(self._board, report.kind, self._in_words(report), before)
         try:
-            self._tell(report)
+            if report.fatal and not excused:
+                before = [line.text for line in self._console.lines() if alarm is None or line.number < alarm.number]
+                error = BoardCrashed(self._board, report.kind, self._in_words(report), before)
+            self._tell(report, error)
         finally:
             if alarm is not None:
                 self._console.settle(alarm, error)

@@ -116,6 +116,11 @@ class CrashParser:
         self._trouble = ""
 
     @property
+    def under_way(self) -> bool:
+        """Whether a crash is being told, for certain."""
+        return self._draft is not None and self._draft.certain
+
+    @property
     def current(self) -> CrashReport | None:
         """The crash that is being told, as far as it has come; None: none is for certain.
 

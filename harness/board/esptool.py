@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,11 @@ from typing import IO, Literal, TypeAlias
 import msgspec
 
 import harness
-from harness.board.errors import FlashTimeout
+from harness.board.errors import FlashFailed, FlashTimeout
 from harness.board.esptool_output import PORT_UNUSABLE, Progress, Transcript, failure
 from harness.board.reset_sequences import one_at_a_time
 from harness.board.serial_ports import open_port
+from harness.board.sessions import end_session
 from harness.redaction import Redactor
 
 LAUNCHER = "harness.board.fast_rfc2217"
@@ -37,7 +37,6 @@ START = 60.0
 """Seconds beside what the bytes of a write take, for connecting, and for the sums at the end."""
 ERASE_SECONDS = 1.0 / 65536
 """For each byte: flash chips' data sheets have 0.15 s for a block of 64 KiB as usual, and up to 2 s as the longest."""
-_KILLED = 5.0  # seconds for a killed process to be gone
 
 Before: TypeAlias = Literal["default-reset", "usb-reset", "no-reset"]
 After: TypeAlias = Literal["hard-reset", "no-reset", "watchdog-reset"]
@@ -78,6 +77,7 @@ def arguments(call: Call, command: Sequence[str], *, plain: bool = False) -> lis
         "-P",
         "-m",
         LAUNCHER,
+        "--tied",
         *(["--plain"] if plain else []),
         *gate,
         "esptool",
@@ -114,6 +114,8 @@ def run(
 ) -> Transcript:
     """Run one command of esptool and return what it said; it is gone when this returns, with all it started.
 
+    It is gone soon, too, when this process is killed: the lease of its board is free from then on.
+
     Args:
         call: the board.
         command: and its arguments; no secret may be among them, since every process of the machine can read them.
@@ -133,7 +135,11 @@ def run(
         settings = Path(folder, "esptool.cfg")
         settings.write_text(_settings(call))
         argv = [python, *arguments(call, command, plain=bool(os.environ.get(PLAIN)))]
-        with _running(argv, environment(settings, os.environ), folder) as process:
+        with contextlib.ExitStack() as stack:
+            try:
+                process = stack.enter_context(_running(argv, environment(settings, os.environ), folder))
+            except OSError as error:
+                raise FlashFailed(doing, f"{python} cannot be run: {error.strerror or error}") from error
             assert process.stdout is not None
             for line in _lines(process.stdout, deadline):
                 if (progress := transcript.take(mask(line))) and on_progress:
@@ -159,27 +165,29 @@ def _settings(call: Call) -> str:
 def _running(argv: list[str], environ: dict[str, str], folder: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603 - our own arguments
         argv,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # its end is that of the process: should we be killed, no board is flashed by nobody
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=folder,
         env=environ,
         start_new_session=True,
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(_KILLED)
-        assert process.stdout is not None
+        end_session(process)
+        process.stdin.close()
         process.stdout.close()
 
 
 def _lines(stream: IO[bytes], deadline: float) -> Iterator[str]:
     """Yield lines until the stream ends, or the time is over."""
     rest = b""
-    while (left := deadline - time.monotonic()) > 0 and select.select([stream], [], [], left)[0]:
+    ready = select.poll()  # select.select takes no descriptor above 1023
+    ready.register(stream, select.POLLIN)
+    while (left := deadline - time.monotonic()) > 0 and ready.poll(left * 1000):
         data = os.read(stream.fileno(), 65536)
         if not data:
             break

@@ -17,7 +17,7 @@ from harness.bench.bench_file import BoardConfig
 from harness.bench.identifying import Identity, call_for
 from harness.bench.identifying import identify as ask
 from harness.board import esptool
-from harness.board.errors import WrongBoard, WrongChip
+from harness.board.errors import PortFailed, WrongBoard, WrongChip
 from harness.board.esptool import After, Call, OnProgress, write_seconds
 from harness.board.esptool_output import Transcript
 from harness.board.flash_plan import Flashed, Planned, outcome, planned, to_compare
@@ -182,7 +182,8 @@ class Flasher:
                 yield
         except (WrongBoard, WrongChip):
             if self._lines is not None and self._lines.can_reset:
-                self._lines.reset()  # it is none of ours: let it go on with what it did
+                with contextlib.suppress(PortFailed):  # that it is another board is the news
+                    self._lines.reset()  # it is none of ours: let it go on with what it did
             raise
 
     def _call(self, after: After | None = None) -> Call:

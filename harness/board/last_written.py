@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+
+from harness.bench.errors import HistoryFailed
 
 _MANIFEST = "written.json"
 
@@ -57,22 +59,30 @@ class LastWritten:
         return found
 
     def forget(self) -> None:
-        """Know no more what is on the flash, but how large it is: it is about to be written."""
+        """Know no more what is on the flash, but how large it is: it is about to be written.
+
+        Raises:
+            HistoryFailed: a file cannot be written; as `remember`.
+        """
         if self._folder and (size := self.flash_size):
-            self._put(Manifest(size))
+            with _writing(self._folder):
+                self._put(self._folder, Manifest(size))
 
     def remember(self, flash_size: int, images: Mapping[int, bytes]) -> None:
         """Know what is on the flash: it was verified. Images of before are deleted."""
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._folder is not None:
+            with _writing(self._folder):
+                self._keep(self._folder, flash_size, images)
+
+    def _keep(self, folder: Path, flash_size: int, images: Mapping[int, bytes]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         names = {offset: hashlib.sha256(data).hexdigest() for offset, data in images.items()}
         for offset, name in names.items():
-            file = self._folder / name
+            file = folder / name
             if not file.exists():
                 _replace(file, images[offset])
-        self._put(Manifest(flash_size, names))
-        for file in self._folder.iterdir():
+        self._put(folder, Manifest(flash_size, names))
+        for file in folder.iterdir():
             if file.name not in names.values() and file.name != _MANIFEST:
                 file.unlink(missing_ok=True)
 
@@ -84,9 +94,16 @@ class LastWritten:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def _put(self, manifest: Manifest) -> None:
-        assert self._folder is not None
-        _replace(self._folder / _MANIFEST, msgspec.json.encode(manifest))
+    def _put(self, folder: Path, manifest: Manifest) -> None:
+        _replace(folder / _MANIFEST, msgspec.json.encode(manifest))
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HistoryFailed(folder, error) from error
 
 
 def _replace(path: Path, data: bytes) -> None:

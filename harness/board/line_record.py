@@ -176,6 +176,8 @@ class LineRecord:
 
     def _missing(self, wanted: Wanted, seconds: float, ending: str, first: int) -> LineMissing:
         gaps = [line.text for line in self.lines(first) if line.kind == "gap"]
+        if not gaps and self.state in {"paused", "away", "lost"}:
+            gaps.append(f"the console is {self.state}")
         if first < self.dropped:
             gaps.append(f"{self.dropped - first} lines are not kept any more")
         return LineMissing(f"{self.name}'s console", in_words(wanted), seconds, ending, self.tail(), gaps)

@@ -10,13 +10,14 @@ import asyncio
 import itertools
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from gateway.identity import printable
+from gateway.workers import DaemonExecutor
 from harness.board.console_lines import Line
-from harness.errors import WorldError
+from harness.errors import HarnessError, WorldError
 
 TAG = "wsdevice"
 QUEUED = 256
@@ -89,8 +90,14 @@ def announced(text: str) -> frozenset[str] | None:
     return frozenset(found[1].split()) if found else None
 
 
+Order: TypeAlias = "asyncio.Future[tuple[str, str] | HarnessError]"
+"""One that was given; it becomes ``ok`` or ``failed`` and the rest of the answer, or why it could not be written."""
+
+
 class Orders:
-    """Orders to one board, in the running loop; written in the order of the calls. `aclose` ends it.
+    """Orders to one board, in the running loop; written in the order of the calls, in a thread of their own.
+
+    `aclose` ends it.
 
     Args:
         console: of the board.
@@ -103,8 +110,9 @@ class Orders:
         self.starts = 0
         self._console = console
         self._loop = asyncio.get_running_loop()
-        self._waiting: asyncio.Queue[str] = asyncio.Queue(QUEUED)
-        self._answers: dict[int, asyncio.Future[tuple[str, str]]] = {}
+        self._waiting: asyncio.Queue[tuple[str, Order]] = asyncio.Queue(QUEUED)
+        self._answers: dict[int, Order] = {}
+        self._thread = DaemonExecutor(1, "orders to a board")
         self._detach = console.watch(self._said)
         self._writer = self._loop.create_task(self._write(), name="orders to a board")
 
@@ -114,26 +122,27 @@ class Orders:
         Raises:
             OrderFailed: the firmware could not do it; or as of `post`.
             NoAnswer: none came within ``timeout`` seconds and `MARGIN`, or before `aclose`.
-            PortFailed: what became of the port.
+            PortFailed: it could not be written; the next one may be, when the port is back.
         """
         return await self.answer(verb, self.post(verb, **arguments), timeout)
 
-    def post(self, verb: str, /, **arguments: Any) -> asyncio.Future[tuple[str, str]]:
+    def post(self, verb: str, /, **arguments: Any) -> Order:
         """Give an order without waiting; the result is for `answer`, if anybody wants to know.
 
         Raises:
             OrderFailed: `QUEUED` orders wait already.
         """
         number = next(_numbers)
+        order: Order = self._loop.create_future()
         try:
-            self._waiting.put_nowait(f"{TAG} {number} {verb} {msgspec.json.encode(arguments).decode()}")
+            self._waiting.put_nowait((f"{TAG} {number} {verb} {msgspec.json.encode(arguments).decode()}", order))
         except asyncio.QueueFull:
             raise OrderFailed(verb, "QueueFull", {"text": f"{QUEUED} orders wait already for the port"}) from None
-        future = self._answers[number] = self._loop.create_future()
-        future.add_done_callback(lambda _: self._answers.pop(number, None))
-        return future
+        self._answers[number] = order
+        order.add_done_callback(lambda _: self._answers.pop(number, None))
+        return order
 
-    async def answer(self, verb: str, order: asyncio.Future[tuple[str, str]], timeout: float = MARGIN) -> Any:
+    async def answer(self, verb: str, order: Order, timeout: float = MARGIN) -> Any:
         """Wait for the answer to an order that was posted; see `call`."""
         began = self._loop.time()
         try:
@@ -143,9 +152,12 @@ class Orders:
             order.cancel()  # what comes later is nobody's; no change where it is answered
         if order.cancelled():
             if self._writer.done() and not self._writer.cancelled():
-                self._writer.result()  # raises what became of the port
+                self._writer.result()  # raises what nobody has foreseen
             raise NoAnswer(verb, self._loop.time() - began)
-        outcome, rest = order.result()
+        answer = order.result()
+        if isinstance(answer, HarnessError):
+            raise answer
+        outcome, rest = answer
         if outcome == "ok":
             return _decoded(rest)
         error, _, facts = rest.partition(" ")
@@ -156,14 +168,19 @@ class Orders:
         """Give up what was not written yet; idempotent."""
         self._detach()
         self._writer.cancel()  # where it has failed, asyncio does not complain that nobody was told
-        for future in list(self._answers.values()):
-            future.cancel()
+        for order in list(self._answers.values()):
+            order.cancel()
         await asyncio.wait([self._writer])
+        self._thread.shutdown(wait=False, cancel_futures=True)  # a line that is being written has a deadline
 
     async def _write(self) -> None:
         while True:
-            line = await self._waiting.get()
-            await self._loop.run_in_executor(None, self._console.write_line, line)
+            line, order = await self._waiting.get()
+            try:
+                await self._loop.run_in_executor(self._thread, self._console.write_line, line)
+            except HarnessError as error:
+                if not order.done():
+                    order.set_result(error)
 
     def _said(self, line: Line) -> None:
         if line.kind != "said":
@@ -183,9 +200,9 @@ class Orders:
         self.starts += 1
 
     def _answered(self, number: int, outcome: str, rest: str) -> None:
-        future = self._answers.get(number)
-        if future is not None and not future.done():
-            future.set_result((outcome, rest))
+        order = self._answers.get(number)
+        if order is not None and not order.done():
+            order.set_result((outcome, rest))
 
 
 def _decoded(text: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal, Protocol
 
 from harness.bench.bench_file import PowerConfig, PowerKind
+from harness.bench.errors import RigFailed
 from harness.errors import Misuse, WorldError
 
 IsSilent = Callable[[], bool]
@@ -205,4 +206,7 @@ class VirtualSupply(Supply):
 
     def switch(self, *, on: bool) -> None:
         """Tell its rig."""
-        self._order("on" if on else "off")
+        try:
+            self._order("on" if on else "off")
+        except RigFailed as error:
+            raise self.failed(on=on, why=str(error)) from error

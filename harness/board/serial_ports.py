@@ -18,6 +18,7 @@ import select
 import socket
 import struct
 import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,20 +189,29 @@ class _DescriptorPort(OpenPort):
 
     def __init__(self, name: str, port: Any, *, has_lines: bool) -> None:
         super().__init__(name, port, has_lines=has_lines)
-        self._woken, self._wake = os.pipe()
+        self._closing = threading.Lock()  # a descriptor that was closed may be anybody's
+        try:
+            self._woken, self._wake = os.pipe()
+        except OSError:
+            port.close()
+            raise
         os.set_blocking(self._woken, False)
 
     def read_some(self, timeout: float) -> bytes:
         with self._vanishing():
-            ready, _, _ = select.select([self._port.fileno(), self._woken], [], [], timeout)
-            if self._woken in ready:
+            ready = select.poll()  # select.select takes no descriptor above 1023
+            for descriptor in (self._port.fileno(), self._woken):
+                ready.register(descriptor, select.POLLIN)
+            found = [descriptor for descriptor, _ in ready.poll(timeout * 1000)]
+            if self._woken in found:
                 os.read(self._woken, 4096)
                 return b""
-            return bytes(self._port.read(READ_AT_ONCE)) if ready else b""
+            return bytes(self._port.read(READ_AT_ONCE)) if found else b""
 
     def interrupt(self) -> None:
-        if not self._closed:
-            os.write(self._wake, b"!")
+        with self._closing:
+            if not self._closed:
+                os.write(self._wake, b"!")
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         if not self.has_lines:
@@ -210,10 +220,11 @@ class _DescriptorPort(OpenPort):
             _set_lines(self._port.fileno(), dtr=dtr, rts=rts)
 
     def close(self) -> None:
-        if not self._closed:
-            super().close()
-            os.close(self._woken)
-            os.close(self._wake)
+        with self._closing:
+            if not self._closed:
+                super().close()
+                os.close(self._woken)
+                os.close(self._wake)
 
 
 class _RemotePort(OpenPort):

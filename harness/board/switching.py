@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
 
 from gateway.identity import printable
 from harness.board.power import Supply
+from harness.board.sessions import end_session
 
 SHOWN_CHARACTERS = 200
 """Of what a program said, in an error: its end, where programs say why they failed."""
 READ_BYTES = 65536
 """Of what a program says; uhubctl says about 80 bytes a port."""
-KILLED = 5.0
-"""Seconds for a killed program to be gone; only a process stuck in the kernel takes longer."""
 
 
 class CommandFailed(Exception):
@@ -39,25 +35,18 @@ def run(command: Sequence[str], seconds: float) -> str:
                 command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
             )
         except OSError as error:
-            raise CommandFailed(f"'{shown}' cannot be run: {error.strerror}") from error
+            raise CommandFailed(f"'{shown}' cannot be run: {error.strerror or error}") from error
         try:
             code = running.wait(seconds)
         except subprocess.TimeoutExpired:
             raise CommandFailed(f"'{shown}' took more than {seconds:g} s, and was killed") from None
         finally:
-            _end(running)
+            end_session(running)
         said.seek(0)
         text = said.read(READ_BYTES).decode("utf-8", "replace")
     if code:
         raise CommandFailed(f"'{shown}' ended with {code}: {printable(text.strip()[-SHOWN_CHARACTERS:])}")
     return text
-
-
-def _end(running: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a program's session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(running.pid, signal.SIGKILL)
-    running.wait(KILLED)
 
 
 class ShellCommand(Supply):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from harness.board.sessions import end_session
 from harness.firmware.chips import Architecture, Chip
 
 TEXT_CHARACTERS: Final = 200_000
 """Of what one of them prints."""
-ENDING_SECONDS: Final = 2.0
-"""For the output of a program that was killed to end."""
 
 _PREFIXES: dict[Architecture, tuple[str, ...]] = {
     "xtensa": ("xtensa-esp32-elf-", "xtensa-esp32s3-elf-", "xtensa-esp-elf-"),
@@ -69,16 +66,10 @@ def run(command: Sequence[str], deadline: float, folder: Path) -> tuple[int, str
     except subprocess.TimeoutExpired:
         raise TookTooLong(command[0]) from None
     finally:
-        _end(process)
+        end_session(process)
+        assert process.stdout is not None
+        process.stdout.close()
     return process.returncode, output[:TEXT_CHARACTERS]
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a program's whole group, so that its output ends, too."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group and holds the pipe
-            process.communicate(timeout=ENDING_SECONDS)
 
 
 def _installed() -> list[Path]:

@@ -144,7 +144,7 @@ def test_does_not_notice(ws_board):
 
 @pytest.mark.asyncio
 async def test_is_about_it(ws_board):
-    with ws_board.may_crash():
+    async with ws_board.may_crash():
         await ws_board.console.write_line("wsdevice 999 panic {}")
         await ws_board.console.expect("abort() was called")
         await ws_board.console.expect("Rebooting...")
@@ -350,6 +350,26 @@ def test_a_build_that_does_not_fit_is_refused(rig: VirtualRig, bench: Path, run:
 
 
 LOOPS = "import sys\nsys.exit(1)\n"
+
+
+GIVES_BACK = """
+import pytest
+from harness.bench.leases import Leases
+
+def test_it(ws_board, ws_boards, ws_bench):
+    with pytest.raises(pytest.fail.Exception, match="verdict: firmware"):
+        ws_boards("esp32c3")
+    assert Leases(ws_bench.lock_dir).holder_of(ws_bench.boards[1].id) is None
+"""
+
+
+def test_a_further_board_that_does_not_come_up(rig: VirtualRig, bench: Path, run: Run, tmp_path: Path):
+    """It is given back at once, for others to have."""
+    make_build(tmp_path / "good", CHIPS["esp32s3"])
+    make_build(tmp_path / "loops", CHIPS["esp32c3"], program=LOOPS)
+    builds = f"{tmp_path / 'good'},{tmp_path / 'loops'}"
+
+    run(GIVES_BACK, "-m", "hil", f"--ws-bench={bench}", f"--ws-build={builds}").assert_outcomes(passed=1)
 
 
 def test_firmware_that_does_not_come_up_is_told_once_and_to_all(rig: VirtualRig, bench: Path, run: Run, tmp_path: Path):

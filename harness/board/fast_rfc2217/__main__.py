@@ -6,20 +6,25 @@ site's own, and every Python program that the child starts would get it, too.
 
 ``--plain`` before the module leaves pyserial's own client in place, to compare. With ``--gate MAC`` before it, the
 module is ended as soon as it prints that it talks to another board: esptool prints the MAC before it changes anything,
-and each line reaches this process before esptool goes on.
+and each line reaches this process before esptool goes on. With ``--tied`` before both, it is ended as soon as its input
+ends, which is how whoever has started it takes it along, however that ends.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import runpy
 import sys
+import threading
 
 import serial
 
 WRONG_BOARD = 77
 """Exit code: the gate was closed. esptool's own are 0, 1 and 2."""
+LEFT_ALONE = 78
+"""Exit code, which nobody sees: whoever has started it is gone."""
 
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})\s*$")
 _BEGUN = ("Uploading stub", "Stub flasher", "Running stub", "Configuring flash", "Flash will be erased", "Erasing")
@@ -57,9 +62,23 @@ class Gate(io.TextIOWrapper):
         sys.exit(WRONG_BOARD)
 
 
+def tie() -> None:
+    """End this process, in the middle of whatever it does, once its input has ended."""
+
+    def until_the_end() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(LEFT_ALONE)
+
+    threading.Thread(target=until_the_end, name="end of input", daemon=True).start()
+
+
 def main() -> None:
     """Run the module that the arguments name, as ``python -m`` would."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["--tied"]:
+        tie()
+        arguments = arguments[1:]
     if arguments[:1] == ["--plain"]:
         arguments = arguments[1:]
     else:

@@ -325,8 +325,12 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]
         self.rfc2217_send_purge(PURGE_RECEIVE_BUFFER)
 
     def _internal_raw_write(self, data: bytes) -> None:
+        connection = self._socket
+        if connection is None:  # it was closed meanwhile, in another thread
+            raise PortNotOpenError
         try:
-            super()._internal_raw_write(data)
+            with self._write_lock:
+                connection.sendall(data)
         except OSError as error:
             raise SerialException(f"connection failed: {error}") from error
 
@@ -340,22 +344,24 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]
 
     def _receive(self) -> None:
         connection, stream = self._socket, TelnetParser()
-        ending = "the server closed the connection"
-        while True:
-            try:
-                data = connection.recv(_RECEIVED_AT_ONCE)
+        ending = "what the server sent could not be read"  # by pyserial's code: the thread's traceback says why
+        try:
+            while True:
+                try:
+                    data = connection.recv(_RECEIVED_AT_ONCE)
+                except TimeoutError:
+                    continue  # the socket's timeout is for sending
                 if not data:
+                    ending = "the server closed the connection"
                     break
                 for part in stream.feed(data):
                     self._process(part)
-            except TimeoutError:
-                continue  # the socket's timeout is for sending
-            except OSError as error:
-                ending = f"{error.strerror or error}"
-                break
-        with self.changed:
-            self.ending = ending
-            self.changed.notify_all()
+        except OSError as error:
+            ending = f"{error.strerror or error}"
+        finally:
+            with self.changed:
+                self.ending = ending
+                self.changed.notify_all()
 
     def _process(self, part: Item) -> None:
         # what answers the server is done without the lock: a server that does not read must not hold up our readers

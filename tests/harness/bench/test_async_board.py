@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from gateway.config import Config, HandoverConfig, ServerConfig
 from harness.bench.async_board import AsyncBoard, AsyncConsole
-from harness.bench.held_board import HeldBoard
+from harness.bench.held_board import CALLS, HeldBoard
 from harness.bench.holding import Holding, builds_for
 from harness.bench.virtual_bench import VirtualRig
 from harness.blocking import BlockingGateway, LoopThread
@@ -21,6 +23,7 @@ from harness.board import device as device_module
 from harness.board.device import BoardDevice
 from harness.board.errors import BoardCrashed
 from harness.board.judging import starts
+from harness.fakes.device import client_id_of
 from harness.gateways import OwnGateway
 
 SOON = 10.0
@@ -70,7 +73,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, holding: Holding) -> Itera
 
 def device_of(board: AsyncBoard, gateway: BlockingGateway, **options: Any) -> BoardDevice:
     """Make a device of the board."""
-    given = {"client_id": "a-client", "watch": lambda _: None, "view": gateway.link}
+    given = {"client_id": client_id_of(board.mac), "watch": lambda _: None, "view": gateway.link}
     return board.device("board", url=gateway.url, way=board._front.url, **{**given, **options})
 
 
@@ -187,7 +190,7 @@ async def test_a_crash_that_is_wanted(board: AsyncBoard, device: BoardDevice):
     """Nobody is told; what the firmware was told before is forgotten, and its device is told it anew."""
     told: list[BoardCrashed] = []
     forget = board.held.on_crash(told.append)
-    with board.may_crash():
+    async with board.may_crash():
         await board.console.write_line(PANIC)
         await board.console.expect("Rebooting...")
         await board.console.expect("test console 1:")
@@ -221,7 +224,8 @@ async def test_who_is_cancelled():
         end.wait(SOON)
         ended.set()
 
-    console = AsyncConsole(SimpleNamespace(console=SimpleNamespace(expect=expect)))  # type: ignore[arg-type]
+    threads = ThreadPoolExecutor(1)
+    console = AsyncConsole(SimpleNamespace(console=SimpleNamespace(expect=expect), threads=threads))  # type: ignore[arg-type]
     task = asyncio.create_task(console.expect("x"))
     assert await asyncio.to_thread(begun.wait, SOON)
     task.cancel()
@@ -231,3 +235,43 @@ async def test_who_is_cancelled():
     end.set()
 
     assert await asyncio.to_thread(ended.wait, SOON)
+    threads.shutdown()
+
+
+async def test_the_end_of_a_crash_is_awaited():
+    """It may take seconds, in which the loop goes on with what else there is."""
+    said, ends = threading.Event(), threading.Event()
+
+    def await_crash(_: float) -> None:
+        said.set()
+        ends.wait(SOON)
+
+    threads = ThreadPoolExecutor(1)
+    held = SimpleNamespace(
+        crashes_allowed=contextlib.nullcontext, await_crash=await_crash, threads=threads, console=None
+    )
+    board = AsyncBoard(held, None)  # type: ignore[arg-type]
+
+    async def a_test() -> None:
+        async with board.may_crash():
+            pass
+
+    task = asyncio.create_task(a_test())
+    assert await asyncio.to_thread(said.wait, SOON)
+    assert not task.done()
+    ends.set()
+    await task
+    threads.shutdown()
+
+
+async def test_orders_are_not_held_up(device: BoardDevice, board: AsyncBoard):
+    """By whoever waits for lines, be they as many as can at once: an order is written in a thread of its own."""
+    waiting = [asyncio.create_task(board.console.expect("enough", SOON)) for _ in range(CALLS)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await device.send({"type": "ping"})
+    await device.expect("pong")
+    assert time.monotonic() - began < SOON / 2
+
+    board.held.board.console._take(b"enough\n")
+    await asyncio.gather(*waiting)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bench.errors import HistoryFailed
 from harness.bench.front import Front
 from harness.bench.front_ports import FrontPorts, remember, remembered
 
@@ -28,6 +29,14 @@ def test_what_cannot_be_read(tmp_path: Path, found: bytes):
     (tmp_path / "b1.front.json").write_bytes(found)
 
     assert remembered(tmp_path, "b1") == FrontPorts()
+
+
+def test_what_cannot_be_written(tmp_path: Path):
+    """The file is named, with the setting."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(HistoryFailed, match=r"file/b1\.front\.json: .*File exists; state_dir of the bench file"):
+        remember(tmp_path / "file", "b1", FrontPorts())
 
 
 def test_a_front_has_the_ports_of_before(tmp_path: Path):

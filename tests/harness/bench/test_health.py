@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.bench import health as module
 from harness.bench.errors import HistoryFailed
 from harness.bench.health import KEPT, RECENT, Health, _events
 
@@ -176,7 +179,24 @@ def test_no_directory(tmp_path):
     """A directory that cannot be had is named, with the setting."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(HistoryFailed, match=r"file/b1\.jsonl: the history of a board cannot be used: .*state_dir"):
+    with pytest.raises(HistoryFailed, match=r"file/b1\.jsonl: what is kept of a board cannot be used: .*state_dir"):
         Health(tmp_path / "file").rig_fault("b1", "x")
     with pytest.raises(HistoryFailed, match="cannot be used"):
         Health(tmp_path / "file").of("b1")
+
+
+def test_another_process_that_was_stopped_in_the_middle(health, monkeypatch):
+    """It is waited for, but not for ever."""
+    monkeypatch.setattr(module, "WRITTEN", 0.05)
+    health.rig_fault("b1", "x")
+    with (health.directory / "b1.writing").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(HistoryFailed, match=r"another process has been writing for 0\.05 s"):
+            health.rig_fault("b1", "y")
+        monkeypatch.setattr(module, "WRITTEN", 10.0)
+        timer = threading.Timer(0.05, fcntl.flock, (other, fcntl.LOCK_UN))
+        timer.start()
+        health.rig_fault("b1", "z")
+        timer.join()
+
+    assert [event.text for event in health.of("b1").events] == ["x", "z"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +13,12 @@ import pytest
 
 from harness.bench import held_board as module
 from harness.bench.bench_file import NetworkConfig
-from harness.bench.held_board import HeldBoard, NotOnline
+from harness.bench.errors import NotOnline
+from harness.bench.held_board import HeldBoard
 from harness.bench.leases import Leases
 from harness.board.bring_up import BringUp, Stage
 from harness.board.crash_report import CrashReport
-from harness.board.errors import BoardCrashed, BringUpFailed, NoLines, PortMissing
+from harness.board.errors import BoardCrashed, BringUpFailed, LineMissing, NoLines, PortMissing
 from harness.board.judging import Judgement
 from harness.board.line_record import LineRecord
 from harness.errors import Misuse
@@ -59,6 +60,7 @@ class FakeBoard:
         did: what was done to it.
         says: when it boots.
         connects: when it boots, after which the gateway answers it.
+        crashes_allowed: now.
     """
 
     def __init__(self, config: Any, front: FakeFront, *, await_online: Callable[[float], None], **how: Any) -> None:
@@ -74,10 +76,10 @@ class FakeBoard:
         self.power = SimpleNamespace(kind="virtual", trusted=True)
         self.flasher = SimpleNamespace(erase=lambda: self.did.append("erased"))
         self.lines = SimpleNamespace(click_boot=self._click, can_click=True)
-        self.crashes = SimpleNamespace(await_end=lambda *_: None, crashes=[], allowed=self._allowed)
+        self.crashes = SimpleNamespace(await_end=self._await_end, crashes=[], allowed=self._allowed)
+        self.crashes_allowed = False
         self._front = front
         self._off = False
-        self._allowed_now = threading.Lock()
         stages = {
             "flashed": Stage(lambda _: self._do("flashed"), 1),
             "provisioned": Stage(lambda _: self._do("provisioned"), 1),
@@ -94,6 +96,9 @@ class FakeBoard:
 
     def __exit__(self, *_: object) -> None:
         self.did.append("closed")
+        with self.console._news:
+            self.console.state = "closed"
+            self.console._news.notify_all()
 
     def change(self, *, build: Any) -> None:
         """Have another build."""
@@ -129,8 +134,16 @@ class FakeBoard:
         self.did.append("clicked")
         self._front.answered = None if self._front.answered else time.monotonic()
 
-    def _allowed(self) -> threading.Lock:
-        return self._allowed_now
+    @contextlib.contextmanager
+    def _allowed(self) -> Iterator[None]:
+        self.crashes_allowed = True
+        try:
+            yield
+        finally:
+            self.crashes_allowed = False
+
+    def _await_end(self, begins: float, _: float) -> None:
+        self.did.append(f"awaited {begins}")
 
 
 class Held:
@@ -391,9 +404,10 @@ def test_its_lease(make: Held):
 # --- crashes --------------------------------------------------------------------------------------------------------
 
 
-def a_crash(*, fatal: bool = True) -> CrashReport:
-    """Make one."""
-    return CrashReport("abort", "abort()", fatal, 1.0)
+def a_crash(*, allowed: bool = False) -> tuple[CrashReport, BoardCrashed | None]:
+    """Make one, as a board tells it."""
+    error = BoardCrashed("b1", "abort", "abort()", [])
+    return CrashReport("abort", "abort()", True, 1.0), None if allowed else error
 
 
 def test_crashes_are_told(make: Held):
@@ -402,13 +416,13 @@ def test_crashes_are_told(make: Held):
     held.up()
     told: list[BoardCrashed] = []
     forget = held.on_crash(told.append)
-    board.how["on_crash"](a_crash())
+    report, error = a_crash()
+    board.how["on_crash"](report, error)
     forget()
     forget()
-    board.how["on_crash"](a_crash())
+    board.how["on_crash"](report, error)
 
-    assert len(told) == 1
-    assert "b1 crashed" in str(told[0])
+    assert told == [error]
     assert held.unsettled
     held.have(None)
     assert board.did[3:] == ["reset"]
@@ -419,22 +433,35 @@ def test_crashes_that_are_wanted(make: Held):
     held, board = make()
     told: list[BoardCrashed] = []
     held.on_crash(told.append)
-    board.how["on_crash"](a_crash(fatal=False))
-    held.unsettled = False
     with held.may_crash():
-        board.how["on_crash"](a_crash())
+        assert board.crashes_allowed
+        board.how["on_crash"](*a_crash(allowed=True))
+        held.unsettled = False
     assert told == []
     assert held.unsettled
-
-    board.how["on_crash"](a_crash())
-    assert len(told) == 1
+    assert not board.crashes_allowed
+    assert board.did == ["awaited 0.0"]
 
 
 def test_a_test_that_fails_where_a_crash_is_wanted(make: Held):
-    """Its own failure is what is told, and crashes count again."""
-    held, _ = make()
+    """Its own failure is what is told, at once, and crashes count again."""
+    held, board = make()
     with pytest.raises(ZeroDivisionError), held.may_crash():
         _ = 1 / 0
 
     assert held.unsettled
-    assert not held._allowed.is_set()
+    assert not board.crashes_allowed
+    assert board.did == []
+
+
+def test_threads_for_its_calls(make: Held):
+    """They end with the board, whatever they wait for: nothing of it may go on once others have it."""
+    held, board = make()
+    with held:
+        waiting = held.threads.submit(board.console.expect, "never", 60.0)
+        held.threads.submit(int).result(10.0)
+    with pytest.raises(LineMissing, match="the console was closed"):
+        waiting.result(10.0)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        held.threads.submit(int)

@@ -10,15 +10,18 @@ import pytest
 
 from harness.bench import holding as module
 from harness.bench.bench_file import Bench, NetworkConfig
-from harness.bench.errors import BenchIncomplete, NothingMatches
+from harness.bench.errors import BenchIncomplete, NoBoardWell, NothingMatches
 from harness.bench.front import Front
 from harness.bench.front_ports import remembered
 from harness.bench.health import Health
+from harness.bench.held_board import HeldBoard
 from harness.bench.holding import Holding, builds_for
-from harness.bench.leases import Lease, Leases
+from harness.bench.leases import Holder, Lease, Leases
 from harness.bench.recovery import Remedies
-from harness.board.errors import BringUpFailed, PortMissing, Verdict
-from harness.errors import Misuse
+from harness.bench.selection import choose
+from harness.board.errors import BringUpFailed, FlashFailed, PortMissing, Verdict
+from harness.board.power import PowerFailed
+from harness.errors import HarnessError, Misuse
 from harness.firmware.chips import CHIPS
 from harness.firmware.errors import FirmwareError
 from harness.firmware.made_builds import make_build
@@ -127,9 +130,15 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    """A rig of two."""
-    rig = Rig(tmp_path)
+def count() -> int:
+    """Boards of the rig."""
+    return 2
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> Rig:
+    """A rig."""
+    rig = Rig(tmp_path, count)
     monkeypatch.setattr(module, "HeldBoard", rig.held)
     return rig
 
@@ -209,7 +218,7 @@ def test_a_fault_of_the_rig_that_a_remedy_heals(rig: Rig, holding: Holding):
 
     assert held.id == "b1"
     assert rig.made[0].resets == 1
-    assert rig.made[0].asked == [("online", False), ("booted", True), ("online", True)]
+    assert rig.made[0].asked == [("online", False), ("booted", True), ("online", False)]
     assert rig.told[0] == "b1: a fault of the rig"
     assert "b1 is back after: EN reset" in rig.told[1]
     assert rig.quarantined == []
@@ -249,22 +258,135 @@ def test_no_other_board(rig: Rig, holding: Holding):
     """Where none can take its place, it is told what was wrong with the first, and why there is no other."""
     holding.board()
     rig.no_port("b2")
-    with pytest.raises(PortMissing, match="no such port"):
+    with pytest.raises(NoBoardWell) as caught:
         holding.board(besides=holding.held)
 
-    assert rig.told[-1].startswith("no other board can take the place of b2: ")
+    assert caught.value.verdict == "rig"
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "the rig failed b2; no other board can take the place:"
+    assert lines[1] == "  b2 was tried: rfc2217://rig:4001: no such port"
+    assert lines[2].startswith("  b1: held by this process itself")
     assert rig.holders == ["b1"]
 
 
-def test_the_other_board_is_no_better(rig: Rig, holding: Holding):
-    """Its own fault is told; both are given back."""
+@pytest.mark.parametrize("count", [1])
+def test_the_only_board(rig: Rig, holding: Holding):
+    """Where there is no other, its own fault is told."""
     rig.no_port("b1")
-    rig.failing("b2", "rig", "rig")
-    with pytest.raises(BringUpFailed, match="b2 could not be online"):
+    with pytest.raises(PortMissing, match="no such port"):
         holding.board()
 
     assert rig.holders == []
+
+
+@pytest.mark.parametrize("count", [4])
+def test_every_other_board_is_tried(rig: Rig, holding: Holding):
+    """One after the other, until one is well; that is told with the names of those before it."""
+    rig.no_port("b1")
+    rig.failing("b2", "rig", "rig")
+    rig.no_port("b3")
+
+    assert holding.board(test="the test").id == "b4"
+    assert rig.holders == ["b4"]
+    assert rig.told[-1] == "b4 takes the place of b1, b2, b3"
+    health = Health(rig.bench.state_dir)
+    assert [health.of(board).events[0].test for board in ("b1", "b2", "b3")] == ["the test"] * 3
+    assert health.of("b2").quarantine is not None
+    assert health.of("b2").quarantine.test == "the test"
+
+
+@pytest.mark.parametrize("count", [3])
+def test_no_board_is_well(rig: Rig, holding: Holding):
+    """Each is named with its own fault, and all are given back."""
+    for board in ("b1", "b3"):
+        rig.no_port(board)
+    rig.failing("b2", "rig", "rig")
+    with pytest.raises(NoBoardWell) as caught:
+        holding.board()
+
+    assert list(caught.value.faults) == ["b1", "b2", "b3"]
+    text = str(caught.value)
+    assert text.startswith("the rig failed b1, b2, b3; no other board can take the place:\n")
+    assert "  b2 was tried: b2 could not be online (rig): a fault of the rig\n    " in text
+    assert rig.holders == []
     assert holding.held == []
+
+
+@pytest.mark.parametrize("count", [3])
+def test_boards_that_others_hold_are_waited_for_once(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What one board has taken of the time is not there for the next."""
+    leases = Leases(rig.bench.lock_dir, Holder(1, "somebody", "else"))
+    others = [leases.take(board) for board in rig.bench.boards[1:]]
+    waits: list[float] = []
+    monkeypatch.setattr(
+        module, "choose", lambda *given, wait, **how: waits.append(wait) or choose(*given, wait=0, **how)
+    )
+    rig.no_port("b1")
+    with Holding(rig.bench, tmp_path, wait=60.0) as holding, pytest.raises(NoBoardWell, match="b3: held by pid"):
+        holding.board()
+    for lease in others:
+        assert lease is not None
+        lease.release()
+
+    assert waits[1] < waits[0] <= 60.0
+
+
+def test_a_board_that_the_rig_fails_later(rig: Rig, holding: Holding):
+    """Of a board that is held, too, a fault of the rig is healed, or another one takes its place."""
+    first = holding.board(test="one")
+    rig.made[0].failures = ["rig", "rig"]
+
+    assert holding.board(test="two").id == "b2"
+    assert rig.holders == ["b2"]
+    assert first not in holding.held
+    assert Health(rig.bench.state_dir).of("b1").events[0].test == "two"
+
+
+def test_a_board_is_as_the_test_wants_it(rig: Rig, holding: Holding):
+    """What has it so is called for each board that is tried, and again after a remedy."""
+    asked: list[str] = []
+
+    def ready(held: HeldBoard) -> None:
+        asked.append(held.id)
+        held.up("online")
+
+    rig.failing("b1", "rig", None, "rig")
+
+    assert holding.board(ready=ready).id == "b2"
+    assert asked == ["b1", "b1", "b2"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PowerFailed("b1", "switch it off", "it did not obey"), FlashFailed("erase", "no answer"), PortMissing("p", "?")],
+)
+def test_faults_of_the_rig_of_other_kinds(rig: Rig, holding: Holding, error: HarnessError):
+    """What a supply, esptool or a port does wrong on the way counts as well."""
+
+    def ready(held: HeldBoard) -> None:
+        if held.id == "b1":
+            raise error
+
+    assert holding.board(ready=ready).id == "b2"
+
+
+def test_a_further_board_that_is_not_to_be_had(rig: Rig, holding: Holding):
+    """Whatever is wrong with it, it is given back at once: the test has not got it, and nobody else would."""
+    first = holding.board()
+    rig.failing("b2", "firmware")
+    with pytest.raises(BringUpFailed, match="a fault of the firmware"):
+        holding.board(besides=[first])
+    assert rig.holders == ["b1"]
+
+    rig.wrong.clear()
+
+    def fails(_: HeldBoard) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        holding.board(besides=[first], ready=fails)
+    assert rig.holders == ["b1"]
+    assert holding.held == [first]
 
 
 @pytest.mark.parametrize("verdict", ["firmware", "network", "gateway"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import re
@@ -174,18 +176,51 @@ def test_nothing_is_left_open(tmp_path):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def fails(code):
+    """Return what fails with an error of the system."""
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
 def test_disk_full(tmp_path, monkeypatch):
     """A lease that cannot say who holds it is not given, and not held."""
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as broken:
-        broken.setattr(os, "pwrite", full)
-        with pytest.raises(LockFailed, match="No space left on device"):
+        broken.setattr(os, "pwrite", fails(errno.ENOSPC))
+        with pytest.raises(LockFailed, match=r"b1\.lock: .* No space left on device"):
             Leases(tmp_path).take(a_board())
 
     assert Leases(tmp_path).take(a_board()).held
+
+
+def test_disk_full_later(tmp_path, monkeypatch):
+    """A lease that cannot say what it is for says so, and is held on; to be released it need not say anything."""
+    lease = Leases(tmp_path).take(a_board())
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", fails(errno.ENOSPC))
+        broken.setattr(os, "ftruncate", fails(errno.EIO))
+        with pytest.raises(LockFailed, match="No space left on device"):
+            lease.working_on("another")
+        assert Leases(tmp_path).take(a_board()) is None
+        lease.release()
+
+    assert Leases(tmp_path).take(a_board()).held
+
+
+def test_no_locks_on_this_file_system(tmp_path, monkeypatch):
+    """A directory of a server without locks is named, with the setting; nothing stays open."""
+    leases = Leases(tmp_path)
+    leases.take(a_board()).release()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as broken:
+        broken.setattr(fcntl, "flock", fails(errno.ENOLCK))
+        for refused in (lambda: leases.take(a_board()), lambda: leases.holder_of("b1")):
+            with pytest.raises(LockFailed, match=r"b1\.lock: the lock of a board cannot be used: No locks available"):
+                refused()
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_deleted_file(tmp_path):

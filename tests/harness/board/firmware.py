@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.bench.front import Front
 from harness.board.console_lines import Line
-from harness.board.device import BoardHandle
+from harness.board.handle import BoardHandle
 from harness.device import Capability
 from harness.virtual.firmware.connection import Connection
 from harness.virtual.firmware.heap import Heap
@@ -29,6 +29,7 @@ class BoardInLoop(BoardHandle):
 
     Attributes:
         automatic: it connects by itself when it starts.
+        token: that it has then.
         deaf: it takes no orders.
         answers: instead of the firmware: what is said on the UART for an order, by its verb.
         written: on its UART.
@@ -40,6 +41,7 @@ class BoardInLoop(BoardHandle):
     def __init__(self, channel: Board, front: Front) -> None:
         self.capabilities: frozenset[Capability] = frozenset({"power", "reset"})
         self.automatic = self.deaf = False
+        self.token = ""
         self.answers: dict[str, str] = {}
         self.written: list[str] = []
         self.trusted = True
@@ -104,7 +106,7 @@ class BoardInLoop(BoardHandle):
 
     async def connect(self) -> None:
         """Connect by itself, and say hello."""
-        await self.connection.become(self._front.url, MAC)
+        await self.connection.become(self._front.url, MAC, token=self.token)
         await self.connection.connect()
         await self.connection.hello()
 

@@ -134,6 +134,73 @@ def test_allowed(console: Said, watch: CrashWatch):
     other.close()
 
 
+@pytest.mark.parametrize("text", [PANIC, "abort() was called at PC 0x42007f0a on core 0\n"])
+def test_told_with_its_error(console: Said, text: str):
+    """What is raised is made once, and told; of a crash that began where it was allowed there is none."""
+    decoded: list[CrashReport] = []
+    told: list[BoardCrashed | None] = []
+
+    def describe(report: CrashReport) -> str:
+        decoded.append(report)
+        return str(report)
+
+    watch = CrashWatch("bench-1", console, describe=describe, tell=lambda _, error: told.append(error))
+    console.say(text + AGAIN)
+    with pytest.raises(BoardCrashed) as caught:
+        console.expect("cpu_start", SOON)
+    console.calm()
+    first, _, rest = text.partition("\n")
+    with watch.allowed():
+        console.say(first + "\n")
+    console.say(rest + AGAIN)
+    assert console.expect("cpu_start", SOON)
+    console.say(text)
+    watch.close()
+
+    assert told[0] is caught.value
+    assert told[1] is None
+    assert isinstance(told[2], BoardCrashed)
+    assert len(decoded) == 2
+
+
+def test_a_crash_of_one_line(console: Said):
+    """It ends with the line that it begins with, and is told as any other, unless it is allowed."""
+    told: list[BoardCrashed | None] = []
+    watch = CrashWatch("bench-1", console, tell=lambda _, error: told.append(error))
+    lines = "W (1) app: assert failed: x\nCPU halted.\n"
+    console.say(lines)
+    watch.await_end(0.0, SOON)
+    with watch.allowed():
+        console.say(lines)
+        watch.await_end(0.0, SOON)
+    watch.close()
+
+    assert [error is None for error in told] == [False, True]
+
+
+def test_a_long_crash_needs_no_thread_for_each_line(console: Said, watch: CrashWatch, monkeypatch: pytest.MonkeyPatch):
+    """A core dump has thousands of lines; that it goes on is seen by one timer."""
+    monkeypatch.setattr(crash_watch, "QUIET", 0.3)
+    timers: list[threading.Timer] = []
+
+    def timer(*given: object) -> threading.Timer:
+        timers.append(Timer(*given))  # type: ignore[arg-type]
+        return timers[-1]
+
+    Timer = threading.Timer  # noqa: N806 - the class
+    monkeypatch.setattr(threading, "Timer", timer)
+    until = time.monotonic() + 0.5
+    console.say(PANIC.partition("Backtrace")[0])
+    while time.monotonic() < until:
+        console.say("3fc98f50: 0x00000000\n")
+        time.sleep(0.002)
+    assert not watch.crashes
+    with pytest.raises(BoardCrashed):
+        console.expect("never", SOON)
+
+    assert len(timers) <= 4
+
+
 def test_boot_loop(console: Said, watch: CrashWatch):
     """Three crashes in a row are a boot loop, too."""
     console.say((PANIC + AGAIN) * 3)
@@ -159,7 +226,7 @@ def test_decoder_that_fails(console: Said, caplog: pytest.LogCaptureFixture):
 def test_told_to_others(console: Said):
     """Each crash is told, before it is raised; a brown-out is the supply's fault."""
     told: list[str] = []
-    watch = CrashWatch("bench-1", console, tell=lambda report: told.append(report.kind))
+    watch = CrashWatch("bench-1", console, tell=lambda report, _: told.append(report.kind))
     console.say("\nBrownout detector was triggered\n\nets Jul 29\nrst:0xf (RTCWDT_BROWN_OUT_RESET),boot:0x8 (SPI)\n")
     with pytest.raises(BoardCrashed) as caught:
         console.expect("never", SOON)

@@ -3,143 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from websockets.frames import Close, CloseCode, Opcode
+from websockets.frames import Close, Opcode
 
-from gateway.config import Config, HandoverConfig
 from harness.bench.front import Front
 from harness.board import device as module
-from harness.board import orders as orders_module
-from harness.board.device import BoardDevice, able
-from harness.board.orders import NoAnswer, OrderFailed, Orders
-from harness.device import Device, Settings
-from harness.errors import (
-    CannotConnect,
-    ExpectationFailed,
-    FirmwareWouldFail,
-    HarnessError,
-    Misuse,
-    NotConnected,
-    UpgradeRefused,
-)
+from harness.board.device import BoardDevice
+from harness.errors import CannotConnect, ExpectationFailed, FirmwareWouldFail, Misuse, NotConnected, UpgradeRefused
 from harness.gateways import OwnGateway
-from harness.records import FramePassed, Happened, WireClosed, WireFrame, WireOpened, WireRecord
+from harness.records import WireClosed, WireFrame, WireOpened, WireRecord
+from tests.harness.board.conftest import Made
 from tests.harness.board.firmware import ALL, MAC, BoardInLoop
-from tests.harness.virtual.firmware.stage import Board
 
 SOON = 5.0
 
 
-@pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """The address that boards know."""
-    with Front("127.0.0.1", tmp_path_factory.mktemp("home")) as front:
-        yield front
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path, front: Front) -> AsyncIterator[OwnGateway]:
-    """The gateway of the test, with a short handover, where the front leads."""
-    gateway = OwnGateway(Config(handover=HandoverConfig(window=0.1)), tmp_path / "state")
-    await gateway.start()
-    network = gateway.gateway.network
-    front.lead_to(("127.0.0.1", network.port("websocket")), ("127.0.0.1", network.port("http")))
-    yield gateway
-    front.lead_home()
-    await gateway.stop()
-
-
-@pytest.fixture
-async def board(front: Front, gateway: OwnGateway) -> AsyncIterator[BoardInLoop]:
-    """A board with power; gone before the gateway, which would wait for it."""
-    channel = await Board.open()
-    board = BoardInLoop(channel, front)
-    await board.start()
-    yield board
-    await board.stop()
-    await channel.aclose()
-
-
-class Made:
-    """Makes devices of the board, and keeps what they tell."""
-
-    def __init__(self, board: BoardInLoop, front: Front, view: Callable[[str], Any]) -> None:
-        self.told: list[FramePassed | Happened] = []
-        self.devices: list[BoardDevice] = []
-        self.orders: Orders
-        self._board = board
-        self._front = front
-        self._view = view
-
-    def __call__(self, verbs: frozenset[str] = ALL, **options: Any) -> BoardDevice:
-        """Make one."""
-        self.orders = Orders(self._board)
-        given = {"view": self._view, "client_id": "a-client", "attend": self._front.attend, "watch": self.told.append}
-        device = BoardDevice(
-            name="board",
-            body="virtual",
-            device_id=MAC,
-            url="ws://gateway/",
-            way=self._front.url,
-            orders=self.orders,
-            verbs=verbs,
-            handle=self._board,
-            **{**given, **options},
-        )
-        self.devices.append(device)
-        return device
-
-    @property
-    def happened(self) -> list[str]:
-        """What happened, in words."""
-        return [record.what for record in self.told if isinstance(record, Happened)]
-
-
-@pytest.fixture
-async def made(board: BoardInLoop, front: Front, gateway: OwnGateway) -> AsyncIterator[Made]:
-    """Makes devices of the board."""
-    made = Made(board, front, gateway.link)
-    yield made
-    for device in made.devices:
-        await device.aclose()
-
-
-@pytest.fixture
-async def device(made: Made) -> BoardDevice:
-    """A device that is online."""
-    device = made()
-    await device.go_online()
-    return device
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for what the loop will do."""
-    async with asyncio.timeout(SOON):
-        while not holds():  # noqa: ASYNC110 - of what passes, and has no event
-            await asyncio.sleep(0.005)
-
-
-# --- talking ----------------------------------------------------------------------------------------------------
-
-
-async def test_a_conversation(device: BoardDevice, gateway: OwnGateway, made: Made):
-    """It connects, says hello, sends and receives; what passes is shown, and what the gateway knows of it."""
-    await device.send({"type": "ping"})
-    await device.expect("pong")
-
-    assert device.is_online
-    assert device.link.present
-    assert device.link.session == device.session_id != ""
-    assert device.close_code is None
-    assert made.happened == ["connects", "is connected: 101"]
-    passed = [(one.device, one.sent, one.opcode) for one in made.told if isinstance(one, FramePassed)]
-    assert passed == [("board", sent, Opcode.TEXT) for sent in (True, False, True, False)]
-    checked: Device = device
-    assert checked.name == "board"
+# --- connecting ---------------------------------------------------------------------------------------------------
 
 
 async def test_hello_with_other_fields(made: Made):
@@ -149,30 +30,6 @@ async def test_hello_with_other_fields(made: Made):
     answer = await device.hello(version=3)
 
     assert (answer["type"], answer["session_id"]) == ("hello", device.session_id)
-
-
-async def test_audio_both_ways(device: BoardDevice):
-    """Opus packets come back from the loopback engine."""
-    await device.send({"type": "listen", "state": "start", "mode": "manual"})
-    for packet in (b"first", b"second"):
-        await device.send_audio(packet, timestamp_ms=60)
-    await device.send({"type": "listen", "state": "stop"})
-    await device.expect("tts", state="stop")
-
-    assert list(device.audio) == [b"first", b"second"]
-
-
-async def test_frames_of_any_kind(device: BoardDevice, gateway: OwnGateway):
-    """Text, pings and bytes that are no frames are put on the wire as they are."""
-    await device.send_text('{"type":"ping"}')
-    await device.send_text(b'{"type": "ping"}')
-    for _ in range(2):
-        await device.expect("pong")
-    await device.send_ping(b"there?")
-    await device.send_bytes(b"\xff" * 20)
-
-    assert await device.expect_close() == CloseCode.PROTOCOL_ERROR
-    await until(device.closed.is_set)
 
 
 async def test_a_slow_reader_with_its_own_settings(board: BoardInLoop, made: Made):
@@ -264,6 +121,17 @@ async def test_vanish(device: BoardDevice, gateway: OwnGateway):
     assert device.is_online
 
 
+async def test_a_connection_that_it_has_left_behind(device: BoardDevice, gateway: OwnGateway):
+    """Where another one cannot be had, there is none, and nobody waits for the end of the one before."""
+    device.vanish()
+    await gateway.stop()
+    with pytest.raises(CannotConnect):
+        await device.connect()
+
+    assert device.closed.is_set()
+    assert not device.is_online
+
+
 async def test_not_connected_yet(made: Made):
     """Without a connection nothing can be sent, cut or vanish."""
     device = made()
@@ -286,144 +154,6 @@ async def test_closed_by_the_gateway(device: BoardDevice, gateway: OwnGateway):
     assert await device.expect_close() == 4010
     with pytest.raises(ExpectationFailed, match="its connection ended with 4010"):
         await device.expect("nothing")
-
-
-# --- the board --------------------------------------------------------------------------------------------------
-
-
-async def test_power(device: BoardDevice, board: BoardInLoop, made: Made):
-    """Without power it is silent, and the gateway not told; with power it can go online again. Twice is once."""
-    await device.power_off()
-    await device.power_off()
-    assert device.link.present
-    assert device.link.connections == 1
-    assert not device.is_online
-
-    await device.power_on()
-    await device.power_on()
-    await device.go_online()
-
-    assert device.is_online
-    assert device.link.arrivals == 2
-    assert [what for what in made.happened if "power" in what] == ["loses power", "has power"]
-
-
-async def test_power_on_is_no_news_to_a_device_that_has_it(device: BoardDevice, board: BoardInLoop):
-    """It goes online anew afterwards, as any device does."""
-    session = device.session_id
-    await device.power_on()
-    await device.go_online()
-
-    assert device.session_id != session
-
-
-async def test_firmware_that_connects_by_itself(device: BoardDevice, board: BoardInLoop, made: Made):
-    """After power came back it is left as it is; the answer to its own hello is not taken for that of another."""
-    board.automatic = True
-    await device.send({"type": "ping"})
-    await device.expect("pong", timeout=SOON)
-    await device.send({"type": "ping", "id": "stale"})
-    await until(lambda: len(device.received) == 3)
-    await device.power_off()
-    await device.power_on()
-    session = device.session_id
-    await device.go_online()
-
-    assert device.session_id == session
-    assert board.verbs_written().count("connect") == 1
-    with pytest.raises(ExpectationFailed, match="nothing else arrived"):
-        await device.expect("hello", timeout=0)
-
-
-async def test_firmware_that_connects_by_itself_is_to_be_other(board: BoardInLoop, made: Made):
-    """A device with settings of its own is told them, and connects anew."""
-    board.automatic = True
-    device = made(framing=3)
-    await device.power_off()
-    await device.power_on()
-    await device.go_online()
-
-    fake = board.connection.device
-    assert fake is not None
-    assert fake.framing == 3
-
-
-@pytest.mark.parametrize("automatic", [True, False])
-async def test_reset(device: BoardDevice, board: BoardInLoop, made: Made, automatic: bool):
-    """It is online again, by itself or told to; the connection it had is left to the gateway."""
-    board.automatic = automatic
-    await device.reset()
-
-    assert device.is_online
-    assert device.link.arrivals == 2
-    assert "is reset" in made.happened
-    await device.send({"type": "ping"})
-    await device.expect("pong")
-
-
-async def test_provision(device: BoardDevice, board: BoardInLoop, front: Front, made: Made):
-    """Settings are written to its NVS, and in force from the next connection; its way stays its own."""
-    await device.provision(Settings("ws://elsewhere/", "secret", 3))
-    assert (device.token, device.framing, device.url) == ("secret", 3, "ws://gateway/")
-    asked = [(one["key"], one["value"]) for one in board.channel.of("nvs_set")]
-    assert asked == [("url", front.url), ("token", "secret"), ("version", 3)]
-    assert made.happened[-1] == "is provisioned: framing 3, a token"
-
-    await device.go_online()
-    fake = board.connection.device
-    assert fake is not None
-    assert (fake.token, fake.framing) == ("secret", 3)
-
-
-async def test_settings_that_are_not_taken(device: BoardDevice, board: BoardInLoop):
-    """Where the firmware could not write them, the device keeps those it had."""
-    board.answers["provision"] = 'E (1) wsdevice: {number} failed BoardRefused {{"text":"NVS is full"}}'
-    with pytest.raises(OrderFailed, match="BoardRefused: NVS is full"):
-        await device.provision(Settings("ws://elsewhere/", "secret", 3))
-
-    assert (device.token, device.framing) == ("", 1)
-
-
-async def test_firmware_without_orders(board: BoardInLoop, made: Made):
-    """It is woken, and connects; it can be asked for what the rig can, and nothing else."""
-    board.deaf = True
-    device = made(frozenset())
-    await device.go_online()
-    assert device.is_online
-    assert device.capabilities == {"power", "reset"}
-    assert "is woken" in made.happened
-
-    await device.reset()
-    assert device.link.arrivals == 2
-    for refused in (
-        device.send({}),
-        device.send_audio(b""),
-        device.send_ping(),
-        device.send_bytes(b""),
-        device.close(),
-    ):
-        with pytest.raises(Misuse, match=r"board can be asked for power, reset; say @pytest\.mark\.ws_needs"):
-            await refused
-    with pytest.raises(Misuse, match=r"takes the order 'hello' on its test console, that of board takes none"):
-        await device.hello()
-    with pytest.raises(Misuse, match="'configure'"):
-        await device.connect()
-    assert board.written == []
-
-
-def test_what_a_board_can_be_asked_for():
-    """What the rig can do, and what the firmware takes orders for."""
-    assert able(frozenset({"reset"}), frozenset({"frame", "hello", "cut"})) == {"reset", "frames", "cut"}
-    assert able(frozenset(), frozenset()) == frozenset()
-
-
-async def test_a_rig_that_cannot(board: BoardInLoop, made: Made):
-    """What the rig has not is refused before anything is done."""
-    board.capabilities = frozenset()
-    device = made(frozenset())
-    for refused in (device.power_off(), device.power_on(), device.reset()):
-        with pytest.raises(Misuse, match="board can be asked for nothing"):
-            await refused
 
 
 # --- what is wrong ------------------------------------------------------------------------------------------------
@@ -451,42 +181,6 @@ async def test_connected_elsewhere(made: Made, gateway: OwnGateway, monkeypatch:
     device._way = gateway.url
     with pytest.raises(CannotConnect, match="no connection of its id came to this machine"):
         await device.connect()
-
-
-@pytest.mark.parametrize(
-    ("said", "error", "text"),
-    [
-        ('UpgradeRefused {{"status":403,"reason":"no","headers":{{"a":"b"}}}}', UpgradeRefused, "refused with 403: no"),
-        ('UpgradeRefused {{"status":"x","headers":1}}', UpgradeRefused, "refused with 0"),
-        ('CannotConnect {{"why":"no network"}}', CannotConnect, "ws://127.0.0.1:.*: no network"),
-        ('CannotConnect {{"text":"no network"}}', CannotConnect, "no network"),
-        ('NotConnected {{"why":"it slept"}}', NotConnected, "^board cannot send: it slept"),
-        ("NotConnected", NotConnected, "^board cannot send: its connection is open"),
-        ('FirmwareWouldFail {{"text":"a frame"}}', FirmwareWouldFail, "^a frame$"),
-        ('ExpectationFailed {{"text":"no pong"}}', ExpectationFailed, "an end to 'send', but after 0.0 s no pong"),
-        ('Misuse {{"text":"expected base64"}}', Misuse, "^expected base64$"),
-        ('Novelty {{"text":"news"}}', OrderFailed, "answered 'send' with Novelty: news"),
-    ],
-)
-async def test_what_the_firmware_answers(
-    device: BoardDevice, board: BoardInLoop, said: str, error: type[HarnessError], text: str
-):
-    """Its errors are those that fake devices raise, caused by what it said; unknown ones are told as they are."""
-    board.answers["send"] = f"E (1) wsdevice: {{number}} failed {said}"
-    with pytest.raises(error, match=text) as caught:
-        await device.send({"type": "ping"})
-
-    assert type(caught.value) is error
-    if error is not OrderFailed:
-        assert isinstance(caught.value.__cause__, OrderFailed)
-
-
-async def test_firmware_that_is_deaf(made: Made, board: BoardInLoop, monkeypatch: pytest.MonkeyPatch):
-    """It is said what was not answered."""
-    monkeypatch.setattr(orders_module, "MARGIN", -4.8)
-    board.deaf = True
-    with pytest.raises(NoAnswer, match="an answer to 'configure'"):
-        await made().connect()
 
 
 async def test_a_spoilt_test(device: BoardDevice):

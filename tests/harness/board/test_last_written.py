@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from harness.bench.errors import HistoryFailed
 from harness.board.last_written import LastWritten
 
 MAC = "02:00:00:00:00:01"
@@ -56,6 +59,20 @@ def test_damaged(tmp_path: Path):
     assert written.images() == {}
     (folder / "written.json").write_text("{")
     assert (written.images(), written.flash_size) == ({}, 0)
+
+
+def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The folder is named, with the setting; above all where it is not forgotten what is about to change."""
+    written = LastWritten(tmp_path, MAC)
+    written.remember(4 << 20, IMAGES)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for refused in (written.forget, lambda: written.remember(4 << 20, {0: b"new"})):
+        with pytest.raises(HistoryFailed, match=r"flash-020000000001: .* No space left on device; state_dir of"):
+            refused()
 
 
 def test_without_a_folder():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -190,24 +191,53 @@ async def test_who_is_cancelled_leaves_nothing_behind(console: Scripted, orders:
 
 
 async def test_the_port_is_gone(console: Scripted, orders: Orders):
-    """Who waits is told what became of the port, and so is everybody after."""
+    """Who waits is told what became of the port; when it is back, orders are taken again."""
     console.error = PortVanished("rfc2217://rig:4001", "unplugged")
-
     for _ in range(2):
         with pytest.raises(PortVanished, match="unplugged"):
             await orders.call("send")
 
+    console.error = None
+    call = asyncio.create_task(orders.call("send"))
+    console.say(f"I (6) wsdevice: {(await console.asked())[0]} ok")
+    assert await call == {}
 
-async def test_the_port_is_gone_and_nobody_asks(console: Scripted):
+
+async def test_the_port_is_gone_and_nobody_asks(console: Scripted, orders: Orders, caplog: pytest.LogCaptureFixture):
     """An order whose answer nobody wants fails without a word, also in asyncio's log."""
-    orders = Orders(console)
     console.error = PortVanished("rfc2217://rig:4001", "unplugged")
-    orders.post("cut")
+    order = orders.post("cut")
     async with asyncio.timeout(SOON):
-        await asyncio.wait([orders._writer])
+        await asyncio.wait([order])
+    del order
+    gc.collect()
+
+    assert caplog.records == []
+
+
+async def test_a_console_that_breaks_its_promise(console: Scripted, orders: Orders):
+    """What it may not raise is told to who waits, and to everybody after: nothing is written any more."""
+    console.error = ZeroDivisionError("a bug")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            await orders.call("send")
+
+
+async def test_a_thread_of_its_own(console: Scripted, orders: Orders):
+    """Whatever else blocks in the threads of the loop, orders are written; the thread ends with them."""
+    threads = set(threading.enumerate())
+    end = threading.Event()
+    loop = asyncio.get_running_loop()
+    others = [loop.run_in_executor(None, end.wait, SOON) for _ in range(40)]
+    orders.post("send")
+    await console.until(1)
+    end.set()
+    await asyncio.gather(*others)
     await orders.aclose()
 
-    assert not orders._writer._log_traceback  # type: ignore[attr-defined]
+    async with asyncio.timeout(SOON):
+        while any("orders" in one.name for one in set(threading.enumerate()) - threads):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.005)
 
 
 async def test_an_order_is_no_answer(console: Scripted, orders: Orders, short: None):
