@@ -47,7 +47,7 @@ class Parts:
     def stage(self) -> StagedBoard:
         """Make the board of a test."""
         console = SimpleNamespace(watch=self._watch)
-        held = SimpleNamespace(id="b1", mac=MAC, console=console, on_crash=self._watch)
+        held = SimpleNamespace(id="b1", mac=MAC, console=console, on_crash=self._watch, threads=None)
         timeline = SimpleNamespace(record=self.records.append)
         staged = StagedBoard(held, self.front, timeline, self.crashes.append)  # type: ignore[arg-type]
         staged.board.device = lambda name, **options: self.made.append({"name": name, **options})  # type: ignore[method-assign, assignment, return-value]

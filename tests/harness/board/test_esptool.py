@@ -45,11 +45,11 @@ def test_arguments():
     """The launcher comes first, then the gate, then esptool's own options, then the command."""
     call = Call("/dev/ttyUSB0", "esp32", 460800, "usb-reset", "no-reset", mac=MAC)
     assert arguments(call, ["write-flash", "0x0", "x.bin"]) == [
-        *("-P", "-m", "harness.board.fast_rfc2217", "--gate", MAC, "esptool"),
+        *("-P", "-m", "harness.board.fast_rfc2217", "--tied", "--gate", MAC, "esptool"),
         *("--port=/dev/ttyUSB0", "--chip=esp32", "--baud=460800", "--before=usb-reset", "--after=no-reset"),
         *("write-flash", "0x0", "x.bin"),
     ]
-    assert arguments(CALL, ["flash-id"], plain=True)[3:5] == ["--plain", "esptool"]
+    assert arguments(CALL, ["flash-id"], plain=True)[3:6] == ["--tied", "--plain", "esptool"]
 
 
 def test_environment():
