@@ -103,12 +103,13 @@ class SimulatedLoop(VirtualTimeLoop):
             super().run_forever()
 
     def close(self) -> None:
-        """Close the loop, and remove the disks of its hosts."""
+        """Close the loop and the files that are open on its hosts, and remove their disks."""
         if self.has_dead:  # nobody has called what runners call
             self.run_until_complete(self.shutdown_asyncgens())
         self.mute_those_who_wait()
         super().close()
         for host in self.network.hosts():
+            host.close_files()
             host.disk.remove()
 
     async def shutdown_asyncgens(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.simulation.hosts import Host
+from harness.simulation.loop import SimulatedLoop, run
 from harness.simulation.processes import OpenFiles, Process, current_process, noting
 
 
@@ -65,3 +68,23 @@ def test_noted_for_the_process_that_opens(tmp_path: Path):
 
     assert (is_open(first), is_open(second)) == (True, False)
     os.close(first)
+
+
+def test_closed_with_the_loop():
+    """What a process that outlives the simulation has open is closed with the loop: no ``close`` of its own comes."""
+    opened: list[Any] = []
+
+    async def program(host: Host) -> None:
+        opened.append(os.open(host.disk.path / "lock", os.O_CREAT))
+        opened.append(sqlite3.connect(host.disk.path / "db"))
+
+    async def main(loop: SimulatedLoop) -> None:
+        host = loop.network.host("gw")
+        await host.spawn(program(host))
+
+    run(main)
+    descriptor, database = opened
+
+    assert not is_open(descriptor)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.execute("SELECT 1")
