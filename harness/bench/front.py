@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
@@ -79,7 +79,7 @@ class Front:
         try:
             self._thread.run(self._open())
         except BaseException:
-            self._thread.__exit__(None, None, None)
+            self.__exit__(None, None, None)
             raise
         return self
 
@@ -182,11 +182,12 @@ class Front:
         self._lead_home()
 
     async def _close(self) -> None:
-        for proxy in (self._websocket, self._http):
-            if proxy is not None:
-                await proxy.aclose()
-        if self._home is not None:
-            await self._home.stop()
+        async with AsyncExitStack() as ends:  # in the opposite order, each whatever becomes of the others
+            if self._home is not None:
+                ends.push_async_callback(self._home.stop)
+            for proxy in (self._http, self._websocket):
+                if proxy is not None:
+                    ends.push_async_callback(proxy.aclose)
 
     def _lead_home(self) -> None:
         network = self._opened(self._home).gateway.network

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import termios
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -61,6 +63,8 @@ class Person(Supply):
     def _ask(self, terminal: int, *, on: bool) -> None:
         seconds = self.config.seconds * PATIENCE
         what = "give power to" if on else "take the power of"
+        with contextlib.suppress(termios.error):  # a device that is no terminal has nothing typed ahead
+            termios.tcflush(terminal, termios.TCIFLUSH)  # an Enter of before is no answer to this
         os.write(terminal, f"\r\n>>> Please {what} board {self.board}, then press Enter ({seconds:g} s): ".encode())
         ready, _, _ = select.select([terminal], [], [], seconds)
         if not ready or not os.read(terminal, _ANSWER_BYTES):

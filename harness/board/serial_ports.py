@@ -19,6 +19,7 @@ import socket
 import struct
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,10 @@ def _set_lines(descriptor: int, *, dtr: bool, rts: bool) -> None:
 
 
 class _DescriptorPort(OpenPort):
-    """A local port, or a TCP connection: something `select` can wait for."""
+    """A local port, or a TCP connection: a descriptor that does not block.
+
+    It is read and written without pyserial, whose ``select`` takes no descriptor above 1023.
+    """
 
     def __init__(self, name: str, port: Any, *, has_lines: bool) -> None:
         super().__init__(name, port, has_lines=has_lines)
@@ -199,14 +203,25 @@ class _DescriptorPort(OpenPort):
 
     def read_some(self, timeout: float) -> bytes:
         with self._vanishing():
-            ready = select.poll()  # select.select takes no descriptor above 1023
-            for descriptor in (self._port.fileno(), self._woken):
-                ready.register(descriptor, select.POLLIN)
-            found = [descriptor for descriptor, _ in ready.poll(timeout * 1000)]
+            port = self._port.fileno()
+            found = _ready(timeout, (port, select.POLLIN), (self._woken, select.POLLIN))
             if self._woken in found:
                 os.read(self._woken, 4096)
-                return b""
-            return bytes(self._port.read(READ_AT_ONCE)) if found else b""
+            elif found and not (data := os.read(port, READ_AT_ONCE)):
+                raise OSError(errno.EIO, "the other end has closed it")
+            elif found:
+                return data
+            return b""
+
+    def write(self, data: bytes) -> None:
+        deadline, rest = time.monotonic() + WRITE, memoryview(data)
+        with self._vanishing():
+            port = self._port.fileno()
+            while rest:
+                if not _ready(deadline - time.monotonic(), (port, select.POLLOUT)):
+                    raise TimeoutError(errno.ETIMEDOUT, f"it took not all of {len(data)} bytes within {WRITE:g} s")
+                with contextlib.suppress(BlockingIOError):
+                    rest = rest[os.write(port, rest) :]
 
     def interrupt(self) -> None:
         with self._closing:
@@ -225,6 +240,14 @@ class _DescriptorPort(OpenPort):
                 super().close()
                 os.close(self._woken)
                 os.close(self._wake)
+
+
+def _ready(seconds: float, *wanted: tuple[int, int]) -> set[int]:
+    """Wait until a descriptor is ready for what is wanted of it, or broken, and return those that are."""
+    poll = select.poll()
+    for descriptor, events in wanted:
+        poll.register(descriptor, events)
+    return {descriptor for descriptor, _ in poll.poll(max(seconds, 0) * 1000)}
 
 
 class _RemotePort(OpenPort):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
@@ -94,11 +95,11 @@ def read_limited(path: Path, limit: int = BINARY_BYTES) -> bytes:
     Raises:
         BadBuild: it is not there, cannot be read, or is longer than ``limit`` bytes.
     """
-    if not path.exists():
-        raise BadBuild(path, "expected a file, there is none; build again")
-    if not path.is_file():  # a pipe would keep us waiting
-        raise BadBuild(path, "expected a file, it is something else")
     try:
+        if not path.exists():
+            raise BadBuild(path, "expected a file, there is none; build again")
+        if not path.is_file():  # a pipe would keep us waiting
+            raise BadBuild(path, "expected a file, it is something else")
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as refused:
@@ -155,4 +156,4 @@ def beside(folder: Path, path: str) -> Path:
     """Return where a listed file is: below the folder, or under its name in it where the build was moved there."""
     listed = folder / path
     moved = folder / Path(path.replace("\\", "/")).name
-    return moved if not listed.exists() and moved.exists() else listed
+    return moved if not os.path.lexists(listed) and os.path.lexists(moved) else listed  # false, too, for no name at all

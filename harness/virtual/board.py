@@ -22,7 +22,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -127,12 +127,16 @@ class VirtualBoard:
         if self._closed.is_set():
             return
         self._closed.set()
-        self.power_off("the board is closed")
-        for port in self._ports:
-            port.close()
+        with ExitStack() as ends:  # in the opposite order, each whatever becomes of the others
+            ends.callback(self.save)
+            ends.callback(self._end_timers)
+            for port in self._ports:
+                ends.callback(port.close)
+            self.power_off("the board is closed")
+
+    def _end_timers(self) -> None:
         if not self._timers.close():
             raise Misuse("expected what runs on the board to stop when it is told to; it still runs")
-        self.save()
 
     @property
     def metadata(self) -> Mapping[str, Any]:

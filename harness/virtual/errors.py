@@ -6,6 +6,7 @@
     ├── Misuse
     └── WorldError
         ├── CannotServe        a port of the board cannot be opened
+        ├── BadFlashFile       the file that keeps its flash cannot be read or written
         ├── NvsFull            what a device program wants to keep has no room in its NVS partition
         └── OtaRefused         an update of a device program's application cannot go on
 """

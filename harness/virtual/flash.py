@@ -110,7 +110,13 @@ class NorFlash:
             raise PowerCut
 
     def cut_after(self, written_bytes: int | None) -> None:
-        """Raise `PowerCut` once so many more bytes have been erased or programmed; None: never."""
+        """Raise `PowerCut` once so many more bytes have been erased or programmed; None: never.
+
+        Raises:
+            Misuse: a number below 0.
+        """
+        if written_bytes is not None and written_bytes < 0:
+            raise Misuse(f"expected a number of bytes after which power goes, got {written_bytes}")
         with self._lock:
             self._left = written_bytes
 

@@ -113,6 +113,18 @@ class TestUntil:
         """After the time there is nothing, and no TimeoutError."""
         assert await Inbox().until(lambda: None, 0.01) is None
 
+    async def test_comes_with_the_end_of_the_time(self):
+        """What has come is found, though a loop that was held up sees the end of the time in the same turn."""
+        inbox, loop = Inbox(), asyncio.get_running_loop()
+        wait = asyncio.create_task(inbox.until(lambda: inbox.take("a", {}), 0.01))
+        await asyncio.sleep(0)
+        loop.call_later(0.001, lambda: [inbox.put({"type": "a"}), inbox.wake()])
+        until = loop.time() + 0.02
+        while loop.time() < until:
+            pass
+
+        assert await wait == {"type": "a"}
+
     async def test_cancelled(self):
         """A wait that is cancelled ends."""
         wait = asyncio.create_task(Inbox().until(lambda: None, 60))

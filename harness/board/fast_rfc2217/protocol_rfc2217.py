@@ -48,7 +48,7 @@ from serial.rfc2217 import (
     TelnetSubnegotiation,
 )
 
-from harness.telnet import Item, Negotiation, Subnegotiation, TelnetParser
+from harness.telnet import Item, Negotiation, Subnegotiation, TelnetParser, escape
 
 CONNECT = 5.0
 """Seconds for the TCP connection, and for the server to take what is written; as in pyserial."""
@@ -324,9 +324,15 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]
             raise PortNotOpenError
         self.rfc2217_send_purge(PURGE_RECEIVE_BUFFER)
 
+    def write(self, data: Any) -> int:
+        """Send bytes; raises SerialException when the connection is gone, or takes nothing for `CONNECT` seconds."""
+        sent = bytes(data)
+        self._internal_raw_write(escape(sent))
+        return len(sent)
+
     def _internal_raw_write(self, data: bytes) -> None:
         connection = self._socket
-        if connection is None:  # it was closed meanwhile, in another thread
+        if connection is None:  # it may have been closed just now, in another thread
             raise PortNotOpenError
         try:
             with self._write_lock:

@@ -114,8 +114,7 @@ class TcpPort:
             return
         if self._holder.fileno() < 0:
             raise Misuse(f"expected a port that was not closed; {self.url} was")
-        listener = _bound(self.host, self.port)
-        listener.listen(_BACKLOG)
+        listener = _bound(self.host, self.port, listens=True)
         self._ending = False
         self._thread = threading.Thread(target=self._serve, args=(listener,), name=f"port {self.url}", daemon=True)
         self._thread.start()
@@ -225,11 +224,13 @@ class TcpPort:
             self._waker.send(b"\0")
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, listens: bool = False) -> socket.socket:
     made = socket.socket()
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        if listens:  # which is what fails where somebody else listens there
+            made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         raise CannotServe(f"{host}:{port}", error.strerror or str(error)) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import pytest_asyncio
 from websockets.frames import Opcode
 
 from gateway.config import Config
+from harness.bench import front as module
 from harness.bench.front import Front
 from harness.errors import CannotConnect, ExpectationFailed, Misuse
 from harness.fakes.device import FakeDevice
+from harness.faults.proxy import TcpProxy
 from harness.gateways import OwnGateway
 from harness.http import ask
 from harness.records import WireClosed, WireFrame, WireOpened, WireRecord
@@ -182,6 +186,45 @@ async def test_where_nobody_lives(front: Front, gateway: OwnGateway):
     with pytest.raises((CannotConnect, ExpectationFailed)):
         async with FakeDevice(front.url, BOARD):
             pass
+
+
+def test_a_front_that_opens_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where one of its addresses cannot be had, the other one is given up, and its thread ends."""
+    begun: list[TcpProxy] = []
+
+    async def start(proxy: TcpProxy, host: str, port: int) -> None:
+        if begun:
+            raise OSError("no more")
+        begun.append(proxy)
+        await proxy.start(host, port)
+
+    monkeypatch.setattr(module, "_start", start)
+    threads = threading.active_count()
+    with pytest.raises(OSError, match="no more"), Front("127.0.0.1", tmp_path):
+        pass
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", begun[0].port), timeout=5)
+    assert threading.active_count() == threads
+
+
+def test_a_front_that_does_not_close_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What goes wrong with one part is told when all others have ended."""
+    front = Front("127.0.0.1", tmp_path).__enter__()
+    ports, aclose = front.ports, TcpProxy.aclose
+
+    async def stuck(proxy: TcpProxy) -> None:
+        await aclose(proxy)
+        raise OSError("stuck")
+
+    monkeypatch.setattr(TcpProxy, "aclose", stuck)
+    with pytest.raises(OSError, match="stuck"):
+        front.__exit__(None, None, None)
+
+    assert front._home is not None
+    assert front._home.running is None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ports.websocket), timeout=5)
 
 
 def test_a_front_that_is_not_open(tmp_path: Path):

@@ -175,6 +175,20 @@ def test_held_remote_and_native(tmp_path):
     assert chips.asked == []
 
 
+def test_held_by_a_path(tmp_path):
+    """Nor one that the file names by a link, as those below /dev/serial/by-id are."""
+    link = tmp_path / "usb-Silicon_Labs_CP2102N_0001-if00-port0"
+    link.symlink_to("/dev/ttyUSB0")
+    console = a_board(1, console=ConsoleConfig(device=str(link)))
+    flashed = a_board(2, flash=FlashConfig(via="usb", device="/dev/ttyACM0"))
+    bench, chips = a_bench(tmp_path, console, flashed), Chips()
+    leases = Leases(bench.lock_dir)
+    with leases.take(console), leases.take(flashed):
+        scan(bench, [], ports=[BRIDGE, OTHER, NATIVE], ask=chips)
+
+    assert chips.asked == ["/dev/ttyUSB1"]
+
+
 def test_lease_ends(tmp_path):
     """After a scan nothing is held; while it asks, the board is."""
     board = a_board(1, console=ConsoleConfig(usb_location="1-1.1"))

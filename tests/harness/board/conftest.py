@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,24 @@ from harness.gateways import OwnGateway
 from harness.records import FramePassed, Happened
 from tests.harness.board.firmware import ALL, MAC, BoardInLoop
 from tests.harness.virtual.firmware.stage import Board
+
+_MANY = 1024
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """A process that has more files open than `select.select` can count."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < _MANY + 100:
+        pytest.skip(f"needs {_MANY + 100} open files, the limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, _MANY + 100), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < _MANY:
+        taken.append(os.dup(taken[0]))
+    yield
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from harness.board import line_record
 from harness.board.console import Console
 from harness.board.console_lines import Line
 from harness.board.errors import BoardCrashed, LineMissing, NoLines, PortBusy, PortMissing, PortVanished
+from harness.board.serial_ports import OpenPort, open_port
 from harness.errors import Misuse
 from harness.redaction import Redactor
 from tests.harness.board.serial_server import SOON, SerialServer
@@ -167,6 +168,82 @@ def test_closed_while_away(server: SerialServer):
     until(console, lambda: console.state == "away")
     console.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "console of bench-1"]
+
+
+def test_closed_while_it_is_looked_for(server: SerialServer, monkeypatch: pytest.MonkeyPatch):
+    """A reader that is still opening the port when its time is up gives it back, and does not go on as the next one."""
+    monkeypatch.setattr(module, "_JOIN", 0.05)
+    opening, go_on = threading.Event(), threading.Event()
+    opened: list[OpenPort] = []
+    console = Console("bench-1", server.url)
+    console.open()
+
+    def slow(name: str, baud: int) -> OpenPort:
+        opening.set()
+        assert go_on.wait(SOON)
+        opened.append(open_port(name, baud))
+        return opened[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "open_port", slow)
+        reader = console._reader
+        assert reader is not None
+        server.hang_up()
+        assert opening.wait(SOON)
+        console.close()
+        go_on.set()
+        reader.join(SOON)
+    assert (console.state, opened[0]._closed) == ("closed", True)
+
+    with console:
+        server.say(b"one\n")
+        console.expect("one", SOON)
+        assert console.state == "open"
+
+
+def test_reader_that_fails(server: SerialServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """Whatever ends the reader ends the waiting, too, and is in the log."""
+    with Console("bench-1", server.url) as console:
+        monkeypatch.setattr(console, "_take", lambda _: 1 // 0)
+        server.say(b"one\n")
+        with pytest.raises(PortVanished, match="reading it failed: ZeroDivisionError"):
+            console.expect("one", SOON)
+        assert console.state == "lost"
+    assert "the console of bench-1 is not read any more" in caplog.text
+
+
+def test_lines_are_written_as_a_whole(server: SerialServer, console: Console, monkeypatch: pytest.MonkeyPatch):
+    """Two who write at once do not write into each other's line, be the port ever so slow."""
+    port = console._port
+    assert port is not None
+    write = port.write
+
+    def in_pieces(data: bytes) -> None:
+        for at in range(0, len(data), 4):
+            write(data[at : at + 4])
+            time.sleep(0.001)
+
+    monkeypatch.setattr(port, "write", in_pieces)
+    lines = [letter * 40 for letter in "abc"]
+    threads = [threading.Thread(target=console.write_line, args=(line,)) for line in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    server.wait(lambda: server.received.count(b"\n") == 3)
+
+    assert sorted(server.received.decode().splitlines()) == lines
+
+
+def test_missing_while_it_is_away(server: SerialServer, console: Console):
+    """Who begins to wait when nothing can be heard is told so, and it is the rig's fault."""
+    with (
+        console.paused("flashing"),
+        pytest.raises(LineMissing, match="may have been missed: the console is paused") as it,
+    ):
+        console.expect("x", 0.0, since=console.position)
+
+    assert it.value.verdict == "rig"
 
 
 def test_closed_while_waited_for(server: SerialServer):

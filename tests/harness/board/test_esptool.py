@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -125,6 +127,46 @@ def test_leaves_a_child_behind(tmp_path: Path):
     with contextlib.suppress(FlashTimeout):
         run(CALL, [], doing="try", seconds=0.3, python=program(tmp_path, script))
     assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_input(tmp_path: Path):
+    """Its input ends with us, and not before: that is how it knows that it is alone."""
+    with pytest.raises(FlashTimeout, match=r"    begun$"):
+        run(CALL, [], doing="try", seconds=0.3, python=program(tmp_path, "echo begun; read line; echo ended"))
+
+
+SILENT = "import os, sys, time\nopen(sys.argv[-1], 'w').write(f'{os.getpid()}\\n')\ntime.sleep(60)\n"
+ALONE = """
+import sys
+from harness.board.esptool import Call, run
+run(Call("/dev/ttyNONE7"), [sys.argv[2]], doing="erase", seconds=60, python=sys.argv[1])
+"""
+
+
+def test_ends_with_who_was_killed(tmp_path: Path):
+    """After a SIGKILL of whoever runs it the board's lease is free, and nobody is at its port, silent or not."""
+    (tmp_path / "esptool.py").write_text(SILENT)
+    python = program(tmp_path, f'PYTHONPATH="{tmp_path}:$PYTHONPATH" exec {sys.executable} "$@"')
+    told = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", ALONE, python, str(told)], start_new_session=True) as process:
+        deadline = time.monotonic() + SOON
+        while not (told.exists() and told.read_text().endswith("\n")):
+            assert time.monotonic() < deadline, "it has not begun"
+            time.sleep(0.005)
+        process.kill()
+
+    assert is_gone(int(told.read_text()))
+
+
+def test_among_many(tmp_path: Path, many_descriptors: None):
+    """In a process with thousands of connections it is read as in any."""
+    assert list(run(CALL, [], doing="try", seconds=10, python=program(tmp_path, "echo done")).lines) == ["done"]
+
+
+def test_cannot_be_run(tmp_path: Path):
+    """A Python that is not there is named."""
+    with pytest.raises(FlashFailed, match=r"^try: .*/none cannot be run: No such file or directory$"):
+        run(CALL, [], doing="try", seconds=10, python=str(tmp_path / "none"))
 
 
 def test_interrupted(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from serial import SerialException, rfc2217
+from serial import PortNotOpenError, SerialException, rfc2217
 
 from harness.board.fast_rfc2217.protocol_rfc2217 import Serial
 from tests.harness.board.serial_server import SOON, SerialServer
@@ -245,3 +246,24 @@ def test_virtual_board():
         sync = b"\xc0\x00\x08\x24\x00\x00\x00\x00\x00\x07\x07\x12\x20" + b"\x55" * 32 + b"\xc0"
         port.write(sync)
         assert port.read(2) == b"\xc0\x01"
+
+
+def test_closed_by_another_thread(server: SerialServer):
+    """Who writes to a port that is being closed is told that it is, as of any port."""
+    port = opened(server.url)
+    port.close()
+    for refused in (lambda: port.write(b"x"), lambda: port._internal_raw_write(b"x")):
+        with pytest.raises(PortNotOpenError):
+            refused()
+
+
+def test_reader_that_fails(server: SerialServer, monkeypatch: pytest.MonkeyPatch):
+    """Whatever ends its reader ends the waiting for bytes."""
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    with contextlib.closing(opened(server.url)) as port:
+        monkeypatch.setattr(port, "_process", lambda _: 1 // 0)
+        server.say(b"hello")
+        with pytest.raises(SerialException, match="what the server sent could not be read"):
+            port.read(5)
+    assert len(failed) == 1

@@ -6,14 +6,16 @@ import contextlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from harness.bench.bench_file import BoardConfig, ConsoleConfig, FlashConfig
 from harness.board import esptool
+from harness.board import flasher as flasher_module
 from harness.board.console import Console
-from harness.board.errors import FlashTimeout, WrongBoard, WrongChip
+from harness.board.errors import FlashTimeout, PortVanished, WrongBoard, WrongChip
 from harness.board.esptool import Call
 from harness.board.esptool_output import Transcript
 from harness.board.flash_plan import Planned, planned
@@ -109,6 +111,22 @@ def test_another_board(build: Build):
         wrong = Flasher(msgspec.structs.replace(other, chip="esp32c3"), paused=console.paused)
         with pytest.raises(WrongChip, match="This chip is ESP32-S3, not ESP32-C3"):
             wrong.identify()
+
+
+def test_another_board_that_cannot_be_let_go(monkeypatch: pytest.MonkeyPatch):
+    """That it is another board is told, and not that it cannot be reset."""
+
+    def wrong(*_: object, **__: object) -> None:
+        raise WrongBoard("identify", "its MAC is another")
+
+    def gone() -> None:
+        raise PortVanished("rfc2217://rig:4001", "unplugged")
+
+    monkeypatch.setattr(flasher_module, "ask", wrong)
+    lines = SimpleNamespace(can_reset=True, reset=gone)
+    config = BoardConfig("b1", "esp32s3", MAC, ConsoleConfig(url="rfc2217://127.0.0.1:1"))
+    with pytest.raises(WrongBoard):
+        Flasher(config, lines=lines).identify()  # type: ignore[arg-type]
 
 
 def test_unfit(tmp_path: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.board import esptool
-from harness.board.fast_rfc2217.__main__ import WRONG_BOARD, Gate
+from harness.board.fast_rfc2217.__main__ import LEFT_ALONE, WRONG_BOARD, Gate
 
 MAC = "02:53:45:6d:a2:de"
 
@@ -75,3 +75,18 @@ def test_runs_a_module(tmp_path: Path):
         command = [sys.executable, "-P", "-m", esptool.LAUNCHER, *plain, "--gate", MAC, "tool", "--x", "1"]
         said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=20).stdout
         assert said == f"__main__ ['--x', '1'] {module}\n"
+
+
+def test_tied(tmp_path: Path):
+    """A module is ended when its input ends, whatever it does: whoever has started it was killed, and holds nothing."""
+    (tmp_path / "tool.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    environment = esptool.environment(tmp_path / "none", os.environ)
+    environment["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+    command = [sys.executable, "-P", "-m", esptool.LAUNCHER, "--tied", "tool"]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(10) == LEFT_ALONE

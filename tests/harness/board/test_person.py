@@ -59,6 +59,14 @@ def test_nobody(terminal):
     assert len(list(Path("/proc/self/fd").iterdir())) == open_files
 
 
+def test_typed_ahead(terminal):
+    """An Enter of before is no answer: nobody has seen the question yet."""
+    path, person = terminal
+    os.write(person, b"\n")
+    with pytest.raises(PowerFailed, match="nobody pressed Enter"):
+        supply(path, seconds=0.02).off()
+
+
 @pytest.mark.parametrize("value", ["true", "1", "yes"])
 def test_ci(terminal, value):
     """In CI nobody is there."""

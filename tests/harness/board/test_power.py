@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.bench.bench_file import PowerConfig
+from harness.bench.errors import RigFailed
 from harness.board.power import EnLine, NoSupply, PowerFailed, Supply, VirtualSupply
 from harness.errors import Misuse
 
@@ -107,6 +108,18 @@ def test_virtual_supply():
     supply.cycle()
 
     assert (supply.kind, supply.trusted, orders) == ("virtual", True, ["off", "on"])
+
+
+@pytest.mark.parametrize("call", ["off", "on", "cycle"])
+def test_a_rig_that_is_gone(call):
+    """A rig that does not answer is a supply that cannot be switched, as any other."""
+
+    def order(_):
+        raise RigFailed("nobody listens")
+
+    supply = VirtualSupply("b", PowerConfig(kind="virtual"), order)
+    with pytest.raises(PowerFailed, match=r"power of b: cannot switch it (on|off): nobody listens"):
+        getattr(supply, call)()
 
 
 @pytest.mark.parametrize("call", ["off", "on", "cycle"])

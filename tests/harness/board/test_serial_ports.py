@@ -59,6 +59,53 @@ def test_local(terminal: tuple[int, str]):
             port.set_lines(dtr=True, rts=False)
 
 
+def test_local_among_many(terminal: tuple[int, str], many_descriptors: None):
+    """In a process with thousands of connections a port is read as in any."""
+    other, path = terminal
+    with contextlib.closing(open_port(path)) as port:
+        os.write(other, b"hello")
+        assert read(port, 5) == b"hello"
+        assert port.read_some(0.0) == b""
+        port.write(b"back\r")
+        assert os.read(other, 10) == b"back\r"
+
+
+def test_takes_nothing(terminal: tuple[int, str], monkeypatch: pytest.MonkeyPatch):
+    """A port that takes nothing any more is as good as gone: who writes does not wait for ever."""
+    monkeypatch.setattr(serial_ports, "WRITE", 0.1)
+    told = r"it took not all of 1000000 bytes within 0\.1 s"
+    with contextlib.closing(open_port(terminal[1])) as port, pytest.raises(PortVanished, match=told):
+        port.write(b"x" * 1_000_000)
+
+
+def test_a_terminal_that_is_gone(terminal: tuple[int, str]):
+    """A cable that was pulled ends reading and writing."""
+    with contextlib.closing(open_port(terminal[1])) as port:
+        os.close(terminal[0])
+        with pytest.raises(PortVanished, match="the port is gone"):
+            port.read_some(SOON)
+        with pytest.raises(PortVanished, match="the port is gone"):
+            port.write(b"x")
+
+
+def test_closed_under_the_hands_of_who_interrupts(terminal: tuple[int, str], monkeypatch: pytest.MonkeyPatch):
+    """A descriptor that was closed may be somebody else's by now: it is not closed before it was written to."""
+    port = open_port(terminal[1])
+    closer = threading.Thread(target=port.close)
+    write = os.write
+
+    def slow(descriptor: int, data: bytes) -> int:
+        closer.start()
+        closer.join(0.05)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    port.interrupt()
+    closer.join(SOON)
+    monkeypatch.undo()
+    port.interrupt()
+
+
 def test_socket():
     """A plain TCP port is read and written, a large block at once; it has no lines."""
     with SerialServer(raw=True) as server, contextlib.closing(open_port(server.url)) as port:

@@ -98,6 +98,17 @@ class TestRun:
         while state.exists() and " Z " not in state.read_text():
             assert time.monotonic() - began < 5, "what it started is still running"
 
+    def test_leaves_a_child_behind(self, tmp_path: Path):
+        """What a program leaves behind, with its output, is ended, too."""
+        tool = program(tmp_path / "tool", f"/bin/sleep 60 & echo $! > {tmp_path}/child")
+        began = time.monotonic()
+        with pytest.raises(TookTooLong):
+            run([str(tool)], began + 0.5, tmp_path)
+
+        state = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+        while state.exists() and " Z " not in state.read_text():
+            assert time.monotonic() - began < 5, "what it left is still running"
+
     def test_no_input(self, tmp_path: Path):
         """Nothing waits for somebody to type."""
         assert run(["/bin/cat"], time.monotonic() + 10, tmp_path) == (0, "")

@@ -28,6 +28,12 @@ def test_limit(tmp_path: Path):
         read_limited(file, 4)
 
 
+def test_no_name_of_a_file(tmp_path: Path):
+    """A list may name what no file system has; that is a fault of the list, too."""
+    with pytest.raises(BadBuild, match="File name too long"):
+        read_limited(beside(tmp_path, "x" * 5000))
+
+
 def test_not_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What the system says is passed on."""
     file = tmp_path / "file"

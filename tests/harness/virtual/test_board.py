@@ -504,3 +504,25 @@ def test_close_leaves_nothing(bench):
     with pytest.raises(Misuse, match="not closed"):
         tcp.come_back()
     assert pty.baud is None
+
+
+def test_a_port_that_does_not_close(bench, tmp_path, monkeypatch):
+    """The others are closed, the threads ended and the flash saved all the same; what was wrong is told."""
+    path = tmp_path / "flash.bin"
+    board = VirtualBoard("esp32", boot=Boots(), flash_file=path, flash_size=1 << 20)
+    tcp, raw = board.rfc2217(), board.raw_tcp()
+    board.flash.program(0, b"abc")
+
+    def fail() -> None:
+        raise Misuse("it still runs")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tcp, "close", fail)
+        broken.setattr(raw, "close", lambda: raw.vanish() or fail())
+        with pytest.raises(Misuse, match="it still runs"):
+            board.close()
+    assert path.read_bytes()[:3] == b"abc"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((raw.host, raw.port), timeout=5)
+    tcp.close()
+    raw.close()

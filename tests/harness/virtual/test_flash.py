@@ -140,6 +140,12 @@ def test_power_cut_while_erasing():
     assert flash.read(0, SECTOR) == b"\xff" * SECTOR
 
 
+def test_power_cut_in_the_past():
+    """Power cannot go before now."""
+    with pytest.raises(Misuse, match="after which power goes, got -1"):
+        NorFlash(MIB).cut_after(-1)
+
+
 def test_power_cut_is_taken_back():
     """A cut that has not happened can be called off."""
     flash = NorFlash(MIB)

@@ -207,6 +207,20 @@ def test_taken_port(board, raw):
         TcpPort(board, "socket", RawTcp, port=raw.port)
 
 
+def test_taken_while_it_was_away(board, raw):
+    """Its number is kept, but not from one who insists: it says so, and comes back when that one has gone."""
+    raw.vanish()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", raw.port))
+        other.listen()
+        with pytest.raises(CannotServe, match="Address already in use"):
+            raw.come_back()
+    raw.come_back()
+    with client_of(raw):
+        board.wait_for("connected")
+
+
 def test_vanish_from_its_own_thread(board, raw):
     """What the port calls must not close it, as it would wait for itself."""
     seen = []
