@@ -266,7 +266,8 @@ async def test_the_end_of_a_crash_is_awaited():
 
 async def test_orders_are_not_held_up(device: BoardDevice, board: AsyncBoard):
     """By whoever waits for lines, be they as many as can at once: an order is written in a thread of its own."""
-    waiting = [asyncio.create_task(board.console.expect("enough", SOON)) for _ in range(CALLS)]
+    since = board.console.position  # or a thread that begins late would look behind the line that others have found
+    waiting = [asyncio.create_task(board.console.expect("enough", SOON, since=since)) for _ in range(CALLS)]
     await asyncio.sleep(0)
     began = time.monotonic()
     await device.send({"type": "ping"})
