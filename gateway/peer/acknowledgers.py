@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from gateway.identity import DeviceId
 from gateway.protocol import limits
@@ -26,6 +26,10 @@ class Acknowledgers:
 
     def __contains__(self, device: DeviceId) -> bool:
         return device in self._known
+
+    def __iter__(self) -> Iterator[DeviceId]:
+        """Those that are known, the one that was heard of last at the end."""
+        return iter(self._known)
 
     def recall(self, devices: Iterable[DeviceId]) -> None:
         """Take over what an earlier life of the gateway knew."""

@@ -165,9 +165,10 @@ class LettersTable:
             if found.state != "settled" or self._is_remembered(found, now):
                 return
             self._delete(event.recipient, event.sender, found)
-        same = self._run(_SAME_EVENT, (event.recipient, event.kind, event.about, event.reason, now)).fetchone()
-        position, count = same or (None, 0)
-        if position in self._unseen and not sent:
+        key = (event.recipient, event.kind, event.about, event.reason)
+        same = None if sent else self._run(_SAME_EVENT, (*key, now)).fetchone()
+        if same is not None and same[0] in self._unseen:
+            position, count = same
             self._delete(event.recipient, "", _Found(position, event.kind, "waiting", None))
             event = msgspec.structs.replace(event, count=event.count + count)
         elif not self._make_room_for_event(event.recipient):

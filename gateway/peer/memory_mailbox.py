@@ -10,6 +10,7 @@ import msgspec
 from gateway.errors import MailboxFailed
 from gateway.identity import DeviceId
 from gateway.observe.clock import WallClock
+from gateway.peer.acknowledgers import Acknowledgers
 from gateway.peer.mailbox import (
     EVENT_KINDS,
     SET_ASIDE_PER_DEVICE,
@@ -61,7 +62,7 @@ class MemoryMailbox(Mailbox):
         self._aside: _Shelf = {}
         # in the order of settling
         self._settled: dict[tuple[DeviceId, _Name], float] = {}
-        self._acknowledgers: dict[DeviceId, None] = {}
+        self._acknowledgers = Acknowledgers()
         # no letter expires before it: spares a look at all of them
         self._next_expiry = float("inf")
 
@@ -172,11 +173,7 @@ class MemoryMailbox(Mailbox):
     async def note_acknowledger(self, device: DeviceId, *, acknowledges: bool) -> None:
         """See `Mailbox.note_acknowledger`."""
         self._now()
-        self._acknowledgers.pop(device, None)
-        if acknowledges:
-            self._acknowledgers[device] = None
-            if len(self._acknowledgers) > limits.KNOWN_ACKNOWLEDGERS:
-                del self._acknowledgers[next(iter(self._acknowledgers))]
+        self._acknowledgers.note(device, acknowledges=acknowledges)
 
     async def acknowledgers(self) -> list[DeviceId]:
         """See `Mailbox.acknowledgers`."""

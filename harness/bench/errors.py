@@ -133,13 +133,16 @@ class NotOnline(WorldError):
     """The gateway has not seen the board, or sees it still."""
 
 
-class LockFailed(WorldError):
-    """The directory or a file of the leases cannot be used.
+class _FileUnusable(WorldError):
+    """A file that the bench file says the place of cannot be used.
 
     Attributes:
         path: of the file.
         why: what the system says.
     """
+
+    what: ClassVar[str]
+    setting: ClassVar[str]
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(path, error)
@@ -147,30 +150,21 @@ class LockFailed(WorldError):
         self.why = error.strerror or str(error)
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: the lock of a board cannot be used: {self.why}; lock_dir of the bench file names the "
-            "directory"
-        )
+        return f"{self.path}: {self.what} cannot be used: {self.why}; {self.setting}"
 
 
-class HistoryFailed(WorldError):
-    """A file of what is kept of the boards cannot be used: their health, what they were told and flashed with.
+class LockFailed(_FileUnusable):
+    """The directory or a file of the leases cannot be used."""
 
-    Attributes:
-        path: of the file.
-        why: what the system says.
-    """
+    what = "the lock of a board"
+    setting = "lock_dir of the bench file names the directory"
 
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(path, error)
-        self.path = path
-        self.why = error.strerror or str(error)
 
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: what is kept of a board cannot be used: {self.why}; state_dir of the bench file names its "
-            "directory"
-        )
+class HistoryFailed(_FileUnusable):
+    """A file of what is kept of the boards cannot be used: their health, what they were told and flashed with."""
+
+    what = "what is kept of a board"
+    setting = "state_dir of the bench file names its directory"
 
 
 class RigFailed(WorldError):

@@ -65,19 +65,11 @@ class TcpsWord:
                 self.false.add((device, event.sender, event.message))
 
 
-class AcknowledgedIsKept(Invariant):
-    """A receipt is a promise."""
-
-    number = 1
-    says = "What a receipt calls delivered has reached its recipient; what it calls enqueued has, or is still stored."
-    when = "both"
+class _MindsTcp(Invariant):
+    """One that makes an exception of what TCP alone has taken."""
 
     def __init__(self, *budgets: Any) -> None:
         super().__init__(*budgets)
-        self._arrived: set[Name] = set()
-        self._promised: dict[Name, None] = {}
-        self._written: dict[Name, None] = {}
-        self._lost: Counter[tuple[str, str]] = Counter()
         self._tcp = TcpsWord(self.budgets)
 
     def hit(self, fact: Hit) -> None:
@@ -91,6 +83,25 @@ class AcknowledgedIsKept(Invariant):
     def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
         """Note who acknowledges."""
         self._tcp.acknowledger_kept(fact)
+
+    def reported(self, fact: Reported) -> None:
+        """Note what the gateway takes for delivered."""
+        self._tcp.reported(fact)
+
+
+class AcknowledgedIsKept(_MindsTcp):
+    """A receipt is a promise."""
+
+    number = 1
+    says = "What a receipt calls delivered has reached its recipient; what it calls enqueued has, or is still stored."
+    when = "both"
+
+    def __init__(self, *budgets: Any) -> None:
+        super().__init__(*budgets)
+        self._arrived: set[Name] = set()
+        self._promised: dict[Name, None] = {}
+        self._written: dict[Name, None] = {}
+        self._lost: Counter[tuple[str, str]] = Counter()
 
     def framed(self, fact: Framed) -> Iterator[str]:
         """Note what arrives and what is promised."""
@@ -112,7 +123,7 @@ class AcknowledgedIsKept(Invariant):
 
     def reported(self, fact: Reported) -> None:
         """Note what expired, or was given up: its sender is told."""
-        self._tcp.reported(fact)
+        super().reported(fact)
         if isinstance(fact.event, PeerLost):
             self._lost[fact.event.device, fact.event.sender] += fact.event.count
 
@@ -180,7 +191,7 @@ class DeliveredOnce(Invariant):
             yield f"{recipient} got a second copy of {id_} of {sender} that does not say that it is one"
 
 
-class InOrder(Invariant):
+class InOrder(_MindsTcp):
     """Messages do not overtake each other."""
 
     number = 3
@@ -191,23 +202,6 @@ class InOrder(Invariant):
         super().__init__(*budgets)
         self._arrived: set[Name] = set()
         self._last: dict[tuple[str, str], int] = {}
-        self._tcp = TcpsWord(self.budgets)
-
-    def hit(self, fact: Hit) -> None:
-        """Note a fault."""
-        self._tcp.hit(fact)
-
-    def healed(self, fact: Healed) -> None:
-        """Note its end."""
-        self._tcp.healed(fact)
-
-    def acknowledger_kept(self, fact: AcknowledgerKept) -> None:
-        """Note who acknowledges."""
-        self._tcp.acknowledger_kept(fact)
-
-    def reported(self, fact: Reported) -> None:
-        """Note what the gateway takes for delivered: its first delivery is a repeat then."""
-        self._tcp.reported(fact)
 
     def framed(self, fact: Framed) -> Iterator[str]:
         """Look at the first delivery of each message."""
